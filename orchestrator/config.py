@@ -1,0 +1,523 @@
+"""TrainingConfig: everything that decides a run, frozen and validated before anything starts.
+
+One object, three ways in: a TOML file, keyword arguments in Python, or ``--set section.key=value``. Whatever the way, an unknown
+key, a wrong type or an impossible value raises `ConfigError` naming the key, the value and the nearest valid choice. Validation
+imports no simulator, so a bad configuration is refused at once.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from orchestrator.errors import ConfigError, UnknownNameError, nearest
+from orchestrator.registry import check_name
+
+
+def _registered(kind: str, *also: str) -> AfterValidator:
+    def check(name: str) -> str:
+        if name not in also:
+            try:
+                check_name(kind, name)
+            except UnknownNameError as error:
+                raise ValueError(str(error)) from None
+        return name
+
+    return AfterValidator(check)
+
+
+FeatureMapName = Annotated[str, _registered("feature map")]
+AnsatzName = Annotated[str, _registered("ansatz")]
+EntanglementName = Annotated[str, _registered("entanglement")]
+HeadName = Annotated[str, _registered("head")]
+LossName = Annotated[str, _registered("loss")]
+OptimizerName = Annotated[str, _registered("optimizer")]
+ScheduleName = Annotated[str, _registered("schedule")]
+GradientRuleName = Annotated[str, _registered("gradient rule", "auto")]
+BackendName = Annotated[str, _registered("backend")]
+
+PositiveInt = Annotated[int, Field(ge=1)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+IntTuple = Annotated[tuple[int, ...], Field(strict=False)]
+StrTuple = Annotated[tuple[str, ...], Field(strict=False)]
+
+
+class Section(BaseModel):
+    """Base of every section: frozen, strict about types, closed to unknown keys."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, validate_default=True
+    )
+
+    section_name: ClassVar[str] = ""
+
+    def __init__(self, /, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise config_error(type(self), error) from None
+
+
+class RunConfig(Section):
+    """How long, in what order, and when to stop."""
+
+    section_name: ClassVar[str] = "run"
+
+    name: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
+        description="Name of the run; made from data and time if absent.",
+    )
+    directory: str = Field(
+        "runs", min_length=1, description="Folder that holds one folder per run."
+    )
+    seed: int = Field(
+        7,
+        ge=0,
+        lt=2**63,
+        description="Seed of everything random: split, initial parameters, batches, shots.",
+    )
+    epochs: PositiveInt = Field(20, description="Passes over the training split.")
+    batch_size: PositiveInt = Field(
+        32, description="Samples per step; the last batch of an epoch may be smaller."
+    )
+    max_steps: PositiveInt | None = Field(
+        None, description="Stop after this many steps, whatever the epoch."
+    )
+    early_stopping_patience: PositiveInt | None = Field(
+        None,
+        description="Stop after this many epochs without improvement; none: never.",
+    )
+    early_stopping_min_delta: NonNegativeFloat = Field(
+        0.0, description="Smallest decrease of the monitored loss that counts."
+    )
+
+
+class ModelConfig(Section):
+    """The circuit, what is measured, and the classical head."""
+
+    section_name: ClassVar[str] = "model"
+
+    n_qubits: int = Field(8, ge=1, le=60, description="Number of qubits.")
+    n_layers: PositiveInt = Field(2, description="Layers of the ansatz.")
+    feature_map: FeatureMapName = Field("angle", description="Data-dependent block.")
+    feature_axis: Literal["x", "y", "z"] = Field(
+        "y", description="Rotation axis of the angle feature map."
+    )
+    reuploading: bool = Field(
+        False, description="Repeat the feature map before every layer."
+    )
+    ansatz: AnsatzName = Field("three_rotation", description="Trainable block.")
+    entanglement: EntanglementName = Field(
+        "linear", description="Which qubits the CNOTs of a layer join."
+    )
+    observables: str | StrTuple = Field(
+        "each",
+        description="each | first | mean | parity, or a list such as ['Z0', 'Z0*Z1', '0.5*X0 - Z2'].",
+    )
+    head: HeadName = Field(
+        "none",
+        description="Trainable classical map from expectation values to outputs.",
+    )
+    output_scale: PositiveFloat = Field(
+        1.0,
+        description="Factor on the expectation values (head none): outputs = scale * <O>.",
+    )
+    initial_scale: NonNegativeFloat = Field(
+        0.1,
+        description="Standard deviation of the initial circuit parameters, in radians.",
+    )
+    frozen: IntTuple = Field(
+        (),
+        description="Indices of parameters that stay as they are and cost no circuit.",
+    )
+    circuit: str | None = Field(
+        None,
+        description="'module:function' returning an orchestrator.Model of your own; replaces the blocks above.",
+    )
+
+
+class DataConfig(Section):
+    """Where the samples come from and how they become features."""
+
+    section_name: ClassVar[str] = "data"
+
+    name: Literal["breast_cancer", "digits", "iris", "wine"] | None = Field(
+        None, description="A built-in data set."
+    )
+    path: str | None = Field(
+        None,
+        description="A .parquet, .csv or .arrow/.feather file (or a folder of Parquet files).",
+    )
+    target: str | None = Field(
+        None, description="Column of the label or value to learn (files)."
+    )
+    features: StrTuple | None = Field(
+        None,
+        description="Feature columns (files); all numeric ones but the target if absent.",
+    )
+    classes: IntTuple | StrTuple | None = Field(
+        None, description="Keep these classes only, in this order."
+    )
+    test_fraction: Fraction = Field(
+        0.2, description="Share of samples kept for the final test."
+    )
+    validation_fraction: Fraction = Field(
+        0.15, description="Share of the remaining samples kept for validation."
+    )
+    max_samples: Annotated[int, Field(ge=8)] | None = Field(
+        None, description="Draw at most this many samples (stratified)."
+    )
+    standardize: bool = Field(
+        True, description="Zero mean and unit variance, fitted on the training split."
+    )
+    n_components: PositiveInt | None = Field(
+        None, description="PCA components, fitted on the training split; none: no PCA."
+    )
+    angle_scale: PositiveFloat = Field(
+        1.0, description="Radians per unit of a prepared feature."
+    )
+    angle_limit: PositiveFloat | None = Field(
+        None, description="Squash features smoothly into (-limit, limit) radians."
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.name is None) == (self.path is None):
+            raise ValueError("give exactly one of data.name and data.path")
+        if self.path is not None and self.target is None:
+            raise ValueError("data.path needs data.target, the column to learn")
+        return self
+
+
+class GradientConfig(Section):
+    """How gradients are obtained."""
+
+    section_name: ClassVar[str] = "gradient"
+
+    rule: GradientRuleName = Field(
+        "auto",
+        description="auto | parameter_shift | adjoint; auto: adjoint where the backend is exact, else parameter_shift.",
+    )
+
+
+class LossConfig(Section):
+    """What is minimised."""
+
+    section_name: ClassVar[str] = "loss"
+
+    name: LossName = Field(
+        "binary_cross_entropy",
+        description="mse | binary_cross_entropy | cross_entropy.",
+    )
+
+
+class OptimizerConfig(Section):
+    """Update rule, learning-rate schedule, clipping and weight decay."""
+
+    section_name: ClassVar[str] = "optimizer"
+
+    name: OptimizerName = Field("adam", description="adam | sgd.")
+    learning_rate: PositiveFloat = Field(0.05, description="Initial learning rate.")
+    beta1: Decay = Field(0.9, description="Adam: decay of the first moment.")
+    beta2: Decay = Field(0.999, description="Adam: decay of the second moment.")
+    epsilon: PositiveFloat = Field(1e-8, description="Adam: added to the denominator.")
+    momentum: Decay = Field(0.9, description="SGD: momentum.")
+    nesterov: bool = Field(False, description="SGD: Nesterov momentum.")
+    weight_decay: NonNegativeFloat = Field(
+        0.0, description="Decoupled weight decay per step (times the learning rate)."
+    )
+    clip_value: PositiveFloat | None = Field(
+        None, description="Clip every gradient component to [-v, v]."
+    )
+    clip_norm: PositiveFloat | None = Field(
+        None, description="Scale the gradient down to this norm."
+    )
+    schedule: ScheduleName = Field(
+        "constant", description="constant | step | exponential | cosine | plateau."
+    )
+    schedule_factor: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.5, description="step, plateau: factor; exponential: factor per epoch."
+    )
+    schedule_epochs: PositiveInt = Field(
+        5, description="step: epochs between drops; plateau: epochs of patience."
+    )
+    minimum_learning_rate: NonNegativeFloat = Field(
+        0.0, description="The schedule goes no lower."
+    )
+
+
+class BackendConfig(Section):
+    """Where circuits run."""
+
+    section_name: ClassVar[str] = "backend"
+
+    name: BackendName = Field(
+        "ideal",
+        description="ideal (batched state-vector engine) | cirq (cirq's simulator, the reference).",
+    )
+    shots: PositiveInt | None = Field(
+        None, description="Repetitions of each circuit; none: exact expectation values."
+    )
+
+
+class FleetConfig(Section):
+    """How many actors, and how they are fed."""
+
+    section_name: ClassVar[str] = "fleet"
+
+    dispatcher: Literal["ray", "serial"] = Field(
+        "ray", description="ray: actors; serial: in this process, for debugging."
+    )
+    n_actors: PositiveInt = Field(
+        2,
+        description="Ray actors, each with its own backend session and circuit cache.",
+    )
+    cpus_per_actor: PositiveFloat = Field(
+        1.0, description="CPUs reserved for each actor."
+    )
+    max_in_flight: PositiveInt = Field(
+        2,
+        description="Jobs an actor holds at most: one it works on, the others waiting.",
+    )
+    address: str | None = Field(
+        None,
+        description="Ray cluster to join; none: RAY_ADDRESS if set, else a local one.",
+    )
+    job_seconds: PositiveFloat = Field(
+        0.06, description="Compute time a job aims at where there is that much work."
+    )
+
+
+class CheckpointConfig(Section):
+    """What is kept to resume from."""
+
+    section_name: ClassVar[str] = "checkpoint"
+
+    every_epochs: PositiveInt = Field(1, description="Epochs between checkpoints.")
+    every_seconds: PositiveFloat = Field(
+        30.0,
+        description="A checkpoint within an epoch after this many seconds without one.",
+    )
+    every_steps: PositiveInt | None = Field(
+        None, description="Steps between checkpoints, beside the two above."
+    )
+    keep: PositiveInt = Field(3, description="Checkpoints kept (the newest ones).")
+
+
+class TrackingConfig(Section):
+    """Where runs are logged."""
+
+    section_name: ClassVar[str] = "tracking"
+
+    enabled: bool = Field(True, description="Log to MLflow.")
+    uri: str | None = Field(
+        None,
+        description="MLflow tracking URI; none: MLFLOW_TRACKING_URI if set, else ./mlflow.db.",
+    )
+    experiment: str = Field("qfleet", min_length=1, description="MLflow experiment.")
+    log_model: bool = Field(
+        True, description="Log the trained model as an MLflow pyfunc."
+    )
+    tags: dict[str, str] = Field(
+        default_factory=dict, description="Further tags of the run."
+    )
+
+
+class TrainingConfig(Section):
+    """All sections of a training run.
+
+    >>> TrainingConfig(data=DataConfig(name="iris"), run=RunConfig(epochs=5)).run.epochs
+    5
+    """
+
+    run: RunConfig = Field(default_factory=RunConfig)
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    data: DataConfig = Field(
+        default_factory=lambda: DataConfig(name="breast_cancer", n_components=8)
+    )
+    gradient: GradientConfig = Field(default_factory=GradientConfig)
+    loss: LossConfig = Field(default_factory=LossConfig)
+    optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
+    backend: BackendConfig = Field(default_factory=BackendConfig)
+    fleet: FleetConfig = Field(default_factory=FleetConfig)
+    checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)
+    tracking: TrackingConfig = Field(default_factory=TrackingConfig)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TrainingConfig:
+        """From nested plain values, as TOML gives them."""
+        return cls(**_sections(values))
+
+    @classmethod
+    def from_toml(
+        cls, path: str | Path, overrides: Iterable[str] = ()
+    ) -> TrainingConfig:
+        """From a TOML file and ``section.key=value`` overrides.
+
+        Raises:
+            ConfigError: the file is missing or not TOML, or a key or value is refused.
+        """
+        return cls.from_dict(apply_overrides(read_toml(path), overrides))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested plain values; absent optional values are left out, so that it can be written as TOML."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+    def with_overrides(self, overrides: Iterable[str]) -> TrainingConfig:
+        """A copy with ``section.key=value`` overrides applied."""
+        return self.from_dict(apply_overrides(self.to_dict(), overrides))
+
+    def flattened(self) -> dict[str, Any]:
+        """``{"section.key": value}`` of every key, None included."""
+        dump = self.model_dump(mode="json")
+        return {
+            f"{section}.{key}": value
+            for section, keys in dump.items()
+            for key, value in keys.items()
+        }
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """The file's tables.
+
+    Raises:
+        ConfigError: no such file, or not TOML; the text says where.
+    """
+    path = Path(path)
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        siblings = (
+            [p.name for p in path.parent.glob("*.toml")] if path.parent.is_dir() else []
+        )
+        close = nearest(path.name, siblings)
+        raise ConfigError(
+            "config",
+            str(path),
+            "no such file",
+            str(path.with_name(close)) if close else None,
+        ) from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(
+            "config", str(path), f"cannot be read as TOML: {error}"
+        ) from None
+
+
+def apply_overrides(
+    values: Mapping[str, Any], overrides: Iterable[str]
+) -> dict[str, Any]:
+    """`values` with each ``section.key=value`` set; a value is read as TOML, else as a string; ``none`` removes the key."""
+    result = {
+        section: dict(keys) if isinstance(keys, Mapping) else keys
+        for section, keys in values.items()
+    }
+    for override in overrides:
+        path, equals, text = override.partition("=")
+        section, dot, key = path.strip().partition(".")
+        if not equals or not dot or not key:
+            raise ConfigError(
+                "--set", override, "expected section.key=value, e.g. run.epochs=5"
+            )
+        if not isinstance(result.setdefault(section, {}), dict):
+            raise ConfigError(section, result[section], "is a value, not a section")
+        if text.strip().lower() == "none":
+            _check_key(section, key)
+            result[section].pop(key, None)
+        else:
+            result[section][key] = _toml_value(text.strip())
+    return result
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _check_key(section: str, key: str) -> None:
+    field = TrainingConfig.model_fields.get(section)
+    if field is None:
+        raise ConfigError(
+            section,
+            key,
+            "no such section",
+            nearest(section, TrainingConfig.model_fields),
+        )
+    names = _section_type(section).model_fields
+    if key not in names:
+        raise ConfigError(
+            f"{section}.{key}", "none", "no such key", nearest(key, names)
+        )
+
+
+def _section_type(section: str) -> type[Section]:
+    annotation = TrainingConfig.model_fields[section].annotation
+    assert isinstance(annotation, type) and issubclass(annotation, Section)
+    return annotation
+
+
+def _sections(values: Mapping[str, Any]) -> dict[str, Any]:
+    built: dict[str, Any] = {}
+    for section, keys in values.items():
+        if section not in TrainingConfig.model_fields:
+            raise ConfigError(
+                section,
+                keys,
+                "no such section",
+                nearest(section, TrainingConfig.model_fields),
+            )
+        if not isinstance(keys, Mapping):
+            raise ConfigError(
+                section, keys, f"is a section: write [{section}] and its keys below it"
+            )
+        built[section] = _section_type(section)(**keys)
+    return built
+
+
+def config_error(section: type[Section], error: ValidationError) -> ConfigError:
+    """The first thing pydantic found wrong, as our own error with the nearest valid choice."""
+    first = error.errors(include_url=False)[0]
+    key = ".".join(
+        str(part) for part in (section.section_name, *first["loc"][:1]) if str(part)
+    )
+    name = str(first["loc"][0]) if first["loc"] else ""
+    if first["type"] == "extra_forbidden":
+        return ConfigError(
+            key, first["input"], "no such key", nearest(name, section.model_fields)
+        )
+    if first["type"] == "literal_error":
+        choices = [
+            part.strip().strip("'")
+            for part in first["ctx"]["expected"].replace(" or ", ", ").split(",")
+        ]
+        return ConfigError(
+            key,
+            first["input"],
+            f"must be one of {', '.join(choices)}",
+            nearest(first["input"], choices),
+        )
+    message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    bounds = [
+        str(first["ctx"][bound])
+        for bound in ("ge", "le")
+        if bound in first.get("ctx", {})
+    ]
+    return ConfigError(
+        key or "config", first["input"], message, bounds[0] if bounds else None
+    )

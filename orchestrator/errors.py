@@ -1,0 +1,90 @@
+"""Every deliberate exception of qfleet.
+
+Each class hands all of its arguments to ``super().__init__``, so it pickles and crosses process borders whole. `exit_code`
+is what the command line returns: 2 for bad input (refused before anything starts), 1 for a failure.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(value: object, choices: Iterable[str]) -> str | None:
+    """The valid choice most like `value`, or None when nothing is close."""
+    matches = difflib.get_close_matches(
+        str(value).lower(), list(choices), n=1, cutoff=0.5
+    )
+    return matches[0] if matches else None
+
+
+class QfleetError(Exception):
+    """Base of every error that qfleet raises on purpose; its text says what to do."""
+
+    exit_code = 1
+
+
+class InputError(QfleetError):
+    """What the user gave cannot work; nothing has been started."""
+
+    exit_code = 2
+
+
+class ConfigError(InputError):
+    """A configuration key or value is refused."""
+
+    def __init__(
+        self, key: str, value: object, problem: str, suggestion: str | None = None
+    ) -> None:
+        super().__init__(key, value, problem, suggestion)
+        self.key = key
+        self.value = value
+        self.problem = problem
+        self.suggestion = suggestion
+
+    def __str__(self) -> str:
+        hint = f"; did you mean {self.suggestion!r}?" if self.suggestion else ""
+        return f"{self.key} = {self.value!r}: {self.problem}{hint}"
+
+
+class UnknownNameError(InputError):
+    """A name is in no registry (and is not a ``module:attribute`` path either)."""
+
+    def __init__(self, kind: str, name: str, choices: tuple[str, ...]) -> None:
+        super().__init__(kind, name, choices)
+        self.kind = kind
+        self.name = name
+        self.choices = choices
+
+    def __str__(self) -> str:
+        close = nearest(self.name, self.choices)
+        hint = f"did you mean {close!r}? " if close else ""
+        return f"unknown {self.kind} {self.name!r}; {hint}known: {', '.join(self.choices)}, or 'module:attribute'"
+
+
+class DataError(InputError):
+    """A data set is refused; the text names the file, row or column."""
+
+
+class CircuitError(InputError):
+    """A circuit, observable or angle expression is refused."""
+
+
+class CapabilityError(InputError):
+    """The chosen backend cannot do what the run asks of it."""
+
+
+class CheckpointError(QfleetError):
+    """No checkpoint could be read, or one could not be written."""
+
+
+class ExecutionError(QfleetError):
+    """A backend answered with a failure, or with something that is not a result."""
+
+
+class FleetError(QfleetError):
+    """The fleet could not be started or lost every actor."""
+
+
+class TrackingError(QfleetError):
+    """The tracking server refused something that waiting will not mend."""

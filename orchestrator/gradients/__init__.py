@@ -1,0 +1,1 @@
+"""Gradient rules: one file per rule, one line in `orchestrator.registry.GRADIENT_RULES`."""

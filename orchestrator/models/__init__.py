@@ -1,0 +1,1 @@
+"""Models: feature maps, ansätze, observables and heads, put together over one parametrised circuit."""

@@ -1,0 +1,160 @@
+"""AngleMap: from trainable parameters and features to gate angles, and back for gradients.
+
+Every gate angle is a sum of terms ``coefficient * [parameter] * [monomial of the features]``, so
+``angles = W·params + E·encode(features) + offset`` and, where a term has both factors, trainable data re-uploading. The map is held
+as flat arrays of terms; the chain rule to shared parameters is one weighted sum over them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import sympy
+
+from orchestrator.errors import CircuitError
+
+
+class Angles(NamedTuple):
+    """Angles of S circuits, the part they share held once.
+
+    Attributes:
+        shared: float64 [K], radians.
+        columns: int64 [Kd]: the angles that differ between samples.
+        data: float64 [S, Kd], radians: their values.
+    """
+
+    shared: np.ndarray
+    columns: np.ndarray
+    data: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class AngleMap:
+    """T terms over K angles, P parameters and F features.
+
+    Attributes:
+        n_angles, n_params, n_features: K, P, F.
+        angle: int64 [T], the angle a term belongs to.
+        coefficient: float64 [T].
+        param: int64 [T], the parameter it multiplies, -1 for none.
+        monomial: int64 [T], the row of `exponents` it multiplies, -1 for none.
+        exponents: int64 [J, F]: monomial j of the features is ``prod_f x_f ** exponents[j, f]``.
+    """
+
+    n_angles: int
+    n_params: int
+    n_features: int
+    angle: np.ndarray
+    coefficient: np.ndarray
+    param: np.ndarray
+    monomial: np.ndarray
+    exponents: np.ndarray
+
+    @staticmethod
+    def from_expressions(
+        expressions: Sequence[sympy.Expr], params: Sequence[sympy.Symbol], features: Sequence[sympy.Symbol]
+    ) -> AngleMap:
+        """The map that the expressions (one per angle, radians) describe.
+
+        Raises:
+            CircuitError: a symbol is neither parameter nor feature, or an expression is not linear in the parameters and
+                polynomial in the features.
+        """
+        positions = {symbol: i for i, symbol in enumerate([*params, *features])}
+        monomials: dict[tuple[int, ...], int] = {}
+        rows: list[tuple[int, float, int, int]] = []
+        for k, expression in enumerate(expressions):
+            for powers, coefficient in _polynomial(expression, positions).items():
+                of_params, of_features = powers[: len(params)], powers[len(params) :]
+                if sum(of_params) > 1:
+                    raise CircuitError(f"the angle {expression} is not linear in the parameters")
+                which = of_params.index(1) if sum(of_params) else -1
+                row = monomials.setdefault(of_features, len(monomials)) if any(of_features) else -1
+                rows.append((k, coefficient, which, row))
+        table = np.array(rows, dtype=float).reshape(-1, 4)
+        return AngleMap(
+            len(expressions),
+            len(params),
+            len(features),
+            table[:, 0].astype(np.int64),
+            table[:, 1],
+            table[:, 2].astype(np.int64),
+            table[:, 3].astype(np.int64),
+            np.array(list(monomials), np.int64).reshape(len(monomials), len(features)),
+        )
+
+    @cached_property
+    def data_columns(self) -> np.ndarray:
+        """int64 [Kd]: angles with a term in the features."""
+        return np.unique(self.angle[self.monomial >= 0])
+
+    def moved_by(self, trainable: np.ndarray) -> np.ndarray:
+        """int64: the angles that some parameter of the bool [P] mask `trainable` moves; only these need a derivative."""
+        owned = self.param >= 0
+        return np.unique(self.angle[owned][trainable[self.param[owned]]])
+
+    def encode(self, features: np.ndarray) -> np.ndarray:
+        """Monomials float64 [S, J] of features [S, F]."""
+        if self._is_plain:
+            return features[:, self.exponents.argmax(axis=1)]
+        return np.prod(features[:, None, :] ** self.exponents[None], axis=2)
+
+    def angles(self, params: np.ndarray, features: np.ndarray) -> Angles:
+        """Angles for params [P] and features [S, F]."""
+        weight = self.coefficient * np.where(self.param >= 0, params[self.param], 1.0)
+        constant = self.monomial < 0
+        shared = np.bincount(self.angle[constant], weight[constant], self.n_angles)
+        columns = self.data_columns
+        slot = np.searchsorted(columns, self.angle[~constant])
+        shape = (len(self.exponents), len(columns))
+        mixing = np.bincount(self.monomial[~constant] * shape[1] + slot, weight[~constant], shape[0] * shape[1])
+        # einsum without BLAS: a fixed order of summation, whatever the number of threads
+        data = shared[columns] + np.einsum("sj,jk->sk", self.encode(features), mixing.reshape(shape))
+        return Angles(shared, columns, data)
+
+    def pullback(self, angle_gradients: np.ndarray, features: np.ndarray) -> np.ndarray:
+        """Chain rule: [P] from the derivative of a scalar by every sample's angles, [S, K]."""
+        owned = self.param >= 0
+        plain = owned & (self.monomial < 0)
+        mixed = owned & (self.monomial >= 0)
+        summed = angle_gradients.sum(axis=0)
+        gradient = np.bincount(self.param[plain], self.coefficient[plain] * summed[self.angle[plain]], self.n_params)
+        if mixed.any():
+            correlated = np.einsum("sj,sk->jk", self.encode(features), angle_gradients)
+            weight = self.coefficient[mixed] * correlated[self.monomial[mixed], self.angle[mixed]]
+            gradient = gradient + np.bincount(self.param[mixed], weight, self.n_params)
+        return gradient
+
+    @cached_property
+    def _is_plain(self) -> bool:
+        return bool((self.exponents.sum(axis=1) == 1).all())
+
+
+def _polynomial(expression: sympy.Expr, positions: dict[sympy.Symbol, int]) -> dict[tuple[int, ...], float]:
+    """{powers of all symbols: coefficient}. Only the symbols present are handed to sympy, which is slow in many variables."""
+    present = sorted(expression.free_symbols, key=lambda s: positions.get(s, -1))
+    strangers = [s for s in present if s not in positions]
+    if strangers:
+        raise CircuitError(f"the symbol {strangers[0]} in the angle {expression} is neither a parameter nor a feature")
+    if not present:
+        return {(0,) * len(positions): float(expression)}
+    try:
+        terms = sympy.Poly(expression, *present).terms()
+    except sympy.PolynomialError:
+        raise CircuitError(
+            f"the angle {expression} is not a polynomial: write it linear in the parameters and polynomial in the features"
+        ) from None
+    result = {}
+    for powers, coefficient in terms:
+        full = [0] * len(positions)
+        for symbol, power in zip(present, powers, strict=True):
+            full[positions[symbol]] = power
+        try:
+            result[tuple(full)] = float(coefficient)
+        except TypeError:
+            raise CircuitError(f"the angle {expression} has the coefficient {coefficient}, which is not a real number") from None
+    return result

@@ -1,0 +1,225 @@
+"""Model: one parametrised circuit, its angle map, its observables and a head, as the rest of qfleet sees them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import cirq
+import numpy as np
+import sympy
+
+from orchestrator.circuits.from_cirq import template_from_circuit
+from orchestrator.circuits.measured import MeasuredCircuit
+from orchestrator.circuits.template import CircuitTemplate
+from orchestrator.config import ModelConfig
+from orchestrator.errors import CircuitError, ConfigError, InputError
+from orchestrator.models.angle_map import AngleMap, Angles
+from orchestrator.models.heads import Head
+from orchestrator.models.observables import Readout, readout
+from orchestrator.registry import import_path, resolve
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A variational quantum model.
+
+    The parameter vector is the circuit's parameters followed by the head's. Make one with `from_config` or, for a circuit of your
+    own, with `from_circuit`.
+
+    Attributes:
+        template: the circuit, one angle per gate.
+        angle_map: parameters and features -> angles.
+        readout: Pauli strings -> observables.
+        head: observables -> outputs.
+        circuit_param_names: names of the circuit's parameters.
+        frozen: bool [P]: parameters that stay as they are.
+        initial_scale: standard deviation of the initial circuit parameters, radians.
+    """
+
+    template: CircuitTemplate
+    angle_map: AngleMap
+    readout: Readout
+    head: Head
+    circuit_param_names: tuple[str, ...]
+    frozen: np.ndarray
+    initial_scale: float
+
+    @classmethod
+    def from_circuit(
+        cls,
+        circuit: cirq.Circuit,
+        *,
+        features: Sequence[sympy.Symbol | str],
+        observables: str | Sequence[Any] = "each",
+        params: Sequence[sympy.Symbol | str] | None = None,
+        head: str = "none",
+        n_outputs: int = 1,
+        output_scale: float = 1.0,
+        initial_scale: float = 0.1,
+        frozen: Sequence[int] = (),
+        qubit_order: Sequence[cirq.Qid] | None = None,
+    ) -> Model:
+        """A model of any cirq circuit with sympy symbols.
+
+        Args:
+            features: the symbols that stand for the columns of the data, in order.
+            params: the trainable symbols, in order; all that are not features, in natural order, if absent.
+            observables: a preset, texts such as ``"Z0*Z1"``, or cirq Pauli strings and sums.
+            head: ``"linear"`` (trainable) or ``"none"``.
+            n_outputs: 1 for binary and regression losses, the number of classes for a multi-class one.
+            frozen: indices of parameters that are not trained.
+            qubit_order: which qubit is number 0, 1, ...
+
+        Raises:
+            CircuitError: circuit, expression or observable is refused; the text says which.
+        """
+        feature_symbols = [sympy.Symbol(f) if isinstance(f, str) else f for f in features]
+        if len(set(feature_symbols)) != len(feature_symbols):
+            raise CircuitError(f"a feature symbol is listed twice in {list(features)}")
+        if params is None:
+            rest = {sympy.Symbol(name) for name in cirq.parameter_names(circuit)} - set(feature_symbols)
+            param_symbols = sorted(rest, key=_natural)
+        else:
+            param_symbols = [sympy.Symbol(p) if isinstance(p, str) else p for p in params]
+        qubits = cirq.QubitOrder.as_qubit_order(qubit_order or cirq.QubitOrder.DEFAULT).order_for(circuit.all_qubits())
+        template, expressions = template_from_circuit(circuit, qubits)
+        angle_map = AngleMap.from_expressions(expressions, param_symbols, feature_symbols)
+        read = readout(observables, template.n_qubits, qubits)
+        built = resolve("head", head)(len(read.names), n_outputs, output_scale)
+        mask = _frozen_mask(frozen, angle_map.n_params + built.n_params)
+        names = tuple(str(p) for p in param_symbols)
+        return cls(template, angle_map, read, built, names, mask, initial_scale)
+
+    @classmethod
+    def from_config(cls, config: ModelConfig, n_outputs: int = 1) -> Model:
+        """The model that a configuration describes.
+
+        Raises:
+            InputError: an impossible combination, or `config.circuit` does not give a Model.
+        """
+        if config.circuit is not None:
+            made = import_path(config.circuit)()
+            if not isinstance(made, Model):
+                raise InputError(f"model.circuit = {config.circuit!r} returned {type(made).__name__}, not an orchestrator.Model")
+            return made
+        circuit, params, features = _blocks(config)
+        return cls.from_circuit(
+            circuit,
+            params=params,
+            features=features,
+            observables=config.observables,
+            head=config.head,
+            n_outputs=n_outputs,
+            output_scale=config.output_scale,
+            initial_scale=config.initial_scale,
+            frozen=config.frozen,
+        )
+
+    @cached_property
+    def measured(self) -> MeasuredCircuit:
+        """What actors compile and run."""
+        return MeasuredCircuit(self.template, self.readout.paulis)
+
+    @property
+    def n_features(self) -> int:
+        """F, the columns that `angles` takes."""
+        return self.angle_map.n_features
+
+    @property
+    def n_outputs(self) -> int:
+        """C."""
+        return self.head.n_outputs
+
+    @property
+    def n_circuit_params(self) -> int:
+        """Parameters of the circuit."""
+        return self.angle_map.n_params
+
+    @property
+    def n_params(self) -> int:
+        """P: the circuit's parameters and the head's."""
+        return self.n_circuit_params + self.head.n_params
+
+    @cached_property
+    def differentiated_angles(self) -> np.ndarray:
+        """int64: the angles whose derivative a gradient needs. Frozen parameters need none."""
+        trainable = ~self.frozen[: self.n_circuit_params]
+        moved = self.angle_map.moved_by(trainable)
+        felt = [k for k in moved if self.template.gate_of_angle[k].frequencies]
+        return np.array(felt, np.int64)
+
+    def with_frozen(self, indices: Sequence[int]) -> Model:
+        """A copy in which exactly these parameters are frozen."""
+        return replace(self, frozen=_frozen_mask(indices, self.n_params))
+
+    def initial_params(self, seed: int) -> np.ndarray:
+        """float64 [P]: circuit parameters normal with `initial_scale`, the head as it likes; the same for the same seed."""
+        rng = np.random.Generator(np.random.Philox(key=seed))
+        circuit = rng.normal(0.0, 1.0, self.n_circuit_params) * self.initial_scale
+        return np.concatenate([circuit, self.head.initial(rng)])
+
+    def angles(self, params: np.ndarray, features: np.ndarray) -> Angles:
+        """Gate angles for params [P] and features [S, F]."""
+        return self.angle_map.angles(params[: self.n_circuit_params], features)
+
+    def outputs(self, params: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """Outputs [S, C] from expectation values [S, M_p] of the Pauli strings."""
+        return self.head.forward(params[self.n_circuit_params :], self._observables(values))
+
+    def gradient(
+        self, params: np.ndarray, features: np.ndarray, values: np.ndarray, jacobian: np.ndarray, output_gradient: np.ndarray
+    ) -> np.ndarray:
+        """Chain rule from the loss to the parameters.
+
+        Args:
+            features: [S, F]; values: [S, M_p]; jacobian: [S, M_p, Kj] by `differentiated_angles`;
+            output_gradient: dL/d outputs [S, C].
+
+        Returns:
+            dL/d params [P], zero for frozen ones.
+        """
+        head_params = params[self.n_circuit_params :]
+        of_observables, of_head = self.head.backward(head_params, self._observables(values), output_gradient)
+        of_values = np.einsum("sm,mp->sp", of_observables, self.readout.matrix)
+        of_angles = np.zeros((len(values), self.template.n_angles))
+        of_angles[:, self.differentiated_angles] = np.einsum("sp,spk->sk", of_values, jacobian)
+        gradient = np.concatenate([self.angle_map.pullback(of_angles, features), of_head])
+        return np.where(self.frozen, 0.0, gradient)
+
+    def _observables(self, values: np.ndarray) -> np.ndarray:
+        return np.einsum("sp,mp->sm", values, self.readout.matrix) + self.readout.offset
+
+
+def _blocks(config: ModelConfig) -> tuple[cirq.Circuit, list[sympy.Symbol], list[sympy.Symbol]]:
+    """Feature map and ansatz, layer by layer: the circuit, its parameters and its features."""
+    qubits = cirq.LineQubit.range(config.n_qubits)
+    feature_map = resolve("feature map", config.feature_map)(config)
+    ansatz = resolve("ansatz", config.ansatz)()
+    pairs = resolve("entanglement", config.entanglement)(config.n_qubits)
+    features = [sympy.Symbol(f"x{i}") for i in range(feature_map.n_features)]
+    per_layer = ansatz.params_per_layer(config.n_qubits)
+    params = [sympy.Symbol(f"p{i}") for i in range(per_layer * config.n_layers)]
+    operations: list[cirq.Operation] = []
+    for layer in range(config.n_layers):
+        if layer == 0 or config.reuploading:
+            operations += feature_map.operations(qubits, features)
+        operations += ansatz.layer(qubits, params[layer * per_layer : (layer + 1) * per_layer], pairs)
+    return cirq.Circuit(operations), params, features
+
+
+def _natural(symbol: sympy.Symbol) -> tuple[Any, ...]:
+    """Sort key that puts p2 before p10."""
+    return tuple(int(part) if part.isdigit() else part for part in re.split(r"(\d+)", symbol.name))
+
+
+def _frozen_mask(indices: Sequence[int], n_params: int) -> np.ndarray:
+    mask = np.zeros(n_params, bool)
+    for index in indices:
+        if not 0 <= index < n_params:
+            raise ConfigError("model.frozen", index, f"the model's parameters are 0 to {n_params - 1}", str(n_params - 1))
+        mask[index] = True
+    return mask

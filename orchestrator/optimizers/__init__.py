@@ -1,0 +1,1 @@
+"""Optimizers as (init, update) pairs with explicit state, put together from parts; learning-rate schedules."""

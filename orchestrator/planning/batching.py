@@ -1,0 +1,39 @@
+"""Cutting a plan into jobs: as few as pay, as many as keep every worker fed. The cut never changes the numbers."""
+
+from __future__ import annotations
+
+import math
+
+from orchestrator.jobs import Job
+from orchestrator.planning.plan import EvaluationPlan
+
+
+def n_jobs_for(compute_seconds: float, n_workers: int, overhead_seconds: float, job_seconds: float) -> int:
+    """How many jobs to cut `compute_seconds` of work into.
+
+    With c seconds of work and o seconds for the driver to send one more job, j <= n_workers jobs in parallel take about
+    ``c / j + o · j``, least at ``j = sqrt(c / o)``: a step of small circuits goes to few workers. Where there is work for more than one
+    job of `job_seconds` on every worker, it is cut into such jobs, a whole number for each worker, which shortens the tail.
+    """
+    if compute_seconds <= 0:
+        return 1
+    parallel = min(n_workers, max(1, round(math.sqrt(compute_seconds / max(overhead_seconds, 1e-9)))))
+    rounds = int(compute_seconds / (job_seconds * n_workers))
+    return max(parallel, n_workers * rounds)
+
+
+def jobs_for(plan: EvaluationPlan, n_jobs: int) -> list[Job]:
+    """`n_jobs` jobs or a few less, cut along the samples first, then along the displacements."""
+    whole = plan.job()
+    sample_cuts = _cuts(plan.n_samples, min(n_jobs, plan.n_samples))
+    per_sample = 1 if whole.jacobian_angles is not None else math.ceil(n_jobs / max(len(sample_cuts), 1))
+    row_cuts = _cuts(len(whole.displacements), min(per_sample, len(whole.displacements)))
+    if len(sample_cuts) == len(row_cuts) == 1:
+        return [whole]
+    return [whole.part(samples, rows) for samples in sample_cuts for rows in row_cuts]
+
+
+def _cuts(length: int, pieces: int) -> list[slice]:
+    """`pieces` consecutive slices of nearly equal length."""
+    bounds = [length * i // pieces for i in range(pieces + 1)]
+    return [slice(a, b) for a, b in zip(bounds, bounds[1:], strict=False) if b > a]

@@ -1,0 +1,16 @@
+"""Keys of the counter-based generator that draws shot noise: they depend on what is computed, never on who computes it."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+from orchestrator.circuits.measured import MeasuredCircuit
+
+
+def noise_keys(seed: int, purpose: str, circuit: MeasuredCircuit) -> np.ndarray:
+    """uint64 [G], one key per measurement group, from the run's seed and what the evaluation is for (``"train"``, ``"val"`` ...)."""
+    texts = [f"{seed}/{purpose}/{group.basis}" for group in circuit.groups]
+    digests = [hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts]
+    return np.array([int.from_bytes(digest, "little") for digest in digests], np.uint64)

@@ -1,0 +1,137 @@
+"""EvaluationPlan: what a step needs, as pure data, before any of it runs.
+
+A plan is a product of S samples and D displacements over one measured circuit. It can be counted, priced, pickled, cut into jobs in
+any way and put together from their results in any order; none of that changes a bit of the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from orchestrator.circuits.measured import MeasuredCircuit
+from orchestrator.errors import ExecutionError
+from orchestrator.jobs import Displacements, Job, JobResult
+from orchestrator.models.angle_map import Angles
+from orchestrator.planning.derivative import Derivative, DirectDerivative, LinearDerivative
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """A plan's answer.
+
+    Attributes:
+        values: float64 [S, M] expectation values of the undisplaced circuits.
+        variances: float64 [S, M] or None: variance of each value as an estimate.
+        jacobian: float64 [S, M, Kj] or None: derivative by the wanted angles.
+        jacobian_variances: float64 [S, M, Kj] or None (exact).
+        n_circuits, n_shots, cost_usd, compute_seconds: what it took, summed over jobs.
+        n_jobs, n_cache_hits: jobs, and jobs that found the circuit compiled.
+    """
+
+    values: np.ndarray
+    variances: np.ndarray | None
+    jacobian: np.ndarray | None
+    jacobian_variances: np.ndarray | None
+    n_circuits: int
+    n_shots: int
+    cost_usd: float
+    compute_seconds: float
+    n_jobs: int
+    n_cache_hits: int
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationPlan:
+    """Samples x displacements of one circuit.
+
+    Attributes:
+        circuit: template and Pauli strings.
+        angles: of the S samples.
+        wanted: int64 [Kj], angles whose derivative is wanted (empty: values only).
+        derivative: how to get it, None for values only.
+        shots: per circuit, None for exact.
+        step: step number; with `noise_keys` it keys the shot noise.
+        noise_keys: uint64 [G].
+    """
+
+    circuit: MeasuredCircuit
+    angles: Angles
+    wanted: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    derivative: Derivative | None = None
+    shots: int | None = None
+    step: int = 0
+    noise_keys: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))
+
+    @property
+    def displacements(self) -> Displacements:
+        """All D rows."""
+        return self.derivative.displacements if isinstance(self.derivative, LinearDerivative) else Displacements.none()
+
+    @property
+    def n_samples(self) -> int:
+        """S."""
+        return len(self.angles.data)
+
+    @property
+    def n_circuits(self) -> int:
+        """Circuits that the plan runs: S·D, times the measurement groups where shots are drawn."""
+        return self.n_samples * len(self.displacements) * (len(self.circuit.groups) if self.shots else 1)
+
+    def job(self) -> Job:
+        """The whole plan as one job."""
+        return Job(
+            circuit_key=self.circuit.key,
+            shared_angles=self.angles.shared,
+            data_columns=self.angles.columns,
+            data_angles=self.angles.data,
+            displacements=self.displacements,
+            jacobian_angles=self.wanted if isinstance(self.derivative, DirectDerivative) else None,
+            shots=self.shots,
+            step=self.step,
+            noise_keys=self.noise_keys,
+        )
+
+    def assemble(self, answers: Iterable[tuple[Job, JobResult]]) -> Evaluation:
+        """Put the jobs' results together; their order does not matter.
+
+        Raises:
+            ExecutionError: the jobs do not cover the plan exactly once.
+        """
+        ordered = sorted(answers, key=lambda pair: (pair[0].sample_start, pair[0].displacement_start))
+        shape = (self.n_samples, len(self.displacements), len(self.circuit.paulis))
+        values = np.full(shape, np.nan)
+        variances = np.full(shape, np.nan) if self.shots else None
+        direct = isinstance(self.derivative, DirectDerivative)
+        jacobian = np.full((shape[0], shape[2], len(self.wanted)), np.nan) if direct else None
+        covered = 0
+        for job, result in ordered:
+            rows = slice(job.sample_start, job.sample_start + job.n_samples)
+            columns = slice(job.displacement_start, job.displacement_start + job.n_displacements)
+            covered += job.n_samples * job.n_displacements
+            values[rows, columns] = result.values
+            if variances is not None:
+                variances[rows, columns] = result.variances
+            if jacobian is not None:
+                jacobian[rows] = result.jacobian
+        if covered != shape[0] * shape[1] or np.isnan(values).any():
+            raise ExecutionError(f"the jobs cover {covered} of the plan's {shape[0] * shape[1]} circuits")
+        jacobian_variances = None
+        if isinstance(self.derivative, LinearDerivative) and len(self.wanted):
+            jacobian = self.derivative.combine(values)
+            jacobian_variances = None if variances is None else self.derivative.combine(variances, power=2)
+        results = [result for _, result in ordered]
+        return Evaluation(
+            values=values[:, 0],
+            variances=None if variances is None else variances[:, 0],
+            jacobian=jacobian,
+            jacobian_variances=jacobian_variances,
+            n_circuits=sum(r.n_circuits for r in results),
+            n_shots=sum(r.n_shots for r in results),
+            cost_usd=sum(r.cost_usd for r in results),
+            compute_seconds=sum(r.compute_seconds for r in results),
+            n_jobs=len(results),
+            n_cache_hits=sum(r.cache_hit for r in results),
+        )

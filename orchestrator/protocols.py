@@ -1,0 +1,114 @@
+"""The seams of the house: what a backend, a session and a dispatcher must offer, and nothing more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from orchestrator.circuits.measured import MeasuredCircuit
+from orchestrator.jobs import Job, JobResult
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a backend can do.
+
+    Attributes:
+        is_exact: answers exact expectation values when `shots` is None.
+        has_shots: answers estimates from a finite number of shots.
+        has_jacobian: answers exact derivatives directly (``Job.jacobian_angles``).
+        max_qubits: the largest circuit it takes.
+        is_paid: circuits cost money.
+    """
+
+    is_exact: bool
+    has_shots: bool
+    has_jacobian: bool
+    max_qubits: int
+    is_paid: bool = False
+
+
+class Session(Protocol):
+    """One actor's open connection to a backend. Not shared between threads."""
+
+    def compile(self, circuit: MeasuredCircuit) -> Any:
+        """Expensive, once per structure: whatever `run` needs. The actor caches it by ``circuit.key``."""
+        ...
+
+    def run(self, compiled: Any, job: Job) -> JobResult:
+        """Cheap, many times. `worker` and `cache_hit` of the result are filled in by the actor.
+
+        Raises:
+            ExecutionError: the backend failed; CapabilityError: it cannot do this job.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release what the session holds."""
+        ...
+
+
+class Backend(Protocol):
+    """Where circuits run. Cheap to build and to pickle; the work begins with `open_session`."""
+
+    name: str
+    capabilities: Capabilities
+
+    def open_session(self) -> Session:
+        """A new session, called inside the actor that will own it."""
+        ...
+
+
+@dataclass(frozen=True)
+class DispatcherStats:
+    """Running totals of a dispatcher since it started.
+
+    Attributes:
+        n_workers: workers alive now.
+        jobs_done, jobs_retried, workers_lost: counts.
+        busy_seconds: seconds spent inside backends, summed over workers.
+        cache_hits, cache_lookups: of the workers' circuit caches.
+    """
+
+    n_workers: int
+    jobs_done: int
+    jobs_retried: int
+    workers_lost: int
+    busy_seconds: float
+    cache_hits: int
+    cache_lookups: int
+
+
+class Dispatcher(Protocol):
+    """Runs jobs on workers; results come in any order, each job's exactly once."""
+
+    @property
+    def n_workers(self) -> int:
+        """Workers that jobs can be spread over."""
+        ...
+
+    @property
+    def job_overhead_seconds(self) -> float:
+        """What sending one more job costs the driver; the planner sizes jobs by it."""
+        ...
+
+    def register(self, circuit: MeasuredCircuit) -> None:
+        """Make `circuit` known under its key, before the first job that names it."""
+        ...
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[JobResult]:
+        """Yield the result of every job as it completes.
+
+        Raises:
+            ExecutionError: a job failed more often than the retry policy allows; FleetError: no worker is left.
+        """
+        ...
+
+    def stats(self) -> DispatcherStats:
+        """Totals so far."""
+        ...
+
+    def close(self) -> None:
+        """Stop the workers."""
+        ...

@@ -1,0 +1,90 @@
+"""Names to things, as literal dictionaries one can read.
+
+A value is a dotted path ``module:attribute``, resolved on first use, so that listing names (for ``--help`` and for configuration
+errors) imports nothing. A user's own part is named the same way in the configuration: ``model.ansatz = "my_package.blocks:Brickwork"``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from orchestrator.errors import InputError, UnknownNameError
+
+FEATURE_MAPS = {
+    "angle": "orchestrator.models.feature_maps:AngleFeatureMap",
+}
+ANSATZE = {
+    "three_rotation": "orchestrator.models.ansatze:ThreeRotation",
+    "hardware_efficient": "orchestrator.models.ansatze:HardwareEfficient",
+}
+ENTANGLEMENTS = {
+    "linear": "orchestrator.models.entanglement:linear",
+    "circular": "orchestrator.models.entanglement:circular",
+    "full": "orchestrator.models.entanglement:full",
+}
+HEADS = {
+    "linear": "orchestrator.models.heads:LinearHead",
+    "none": "orchestrator.models.heads:NoHead",
+}
+LOSSES = {
+    "mse": "orchestrator.losses.mse:MeanSquaredError",
+    "binary_cross_entropy": "orchestrator.losses.cross_entropy:BinaryCrossEntropy",
+    "cross_entropy": "orchestrator.losses.cross_entropy:CrossEntropy",
+}
+OPTIMIZERS = {
+    "adam": "orchestrator.optimizers.adam:adam",
+    "sgd": "orchestrator.optimizers.sgd:sgd",
+}
+SCHEDULES = {
+    "constant": "orchestrator.optimizers.schedules:constant",
+    "step": "orchestrator.optimizers.schedules:step",
+    "exponential": "orchestrator.optimizers.schedules:exponential",
+    "cosine": "orchestrator.optimizers.schedules:cosine",
+    "plateau": "orchestrator.optimizers.schedules:plateau",
+}
+GRADIENT_RULES = {
+    "parameter_shift": "orchestrator.gradients.parameter_shift:ParameterShift",
+    "adjoint": "orchestrator.gradients.adjoint:Adjoint",
+}
+BACKENDS = {
+    "ideal": "actors.backends.ideal:IdealBackend",
+    "cirq": "actors.backends.cirq_simulator:CirqBackend",
+}
+REGISTRIES: dict[str, dict[str, str]] = {
+    "feature map": FEATURE_MAPS,
+    "ansatz": ANSATZE,
+    "entanglement": ENTANGLEMENTS,
+    "head": HEADS,
+    "loss": LOSSES,
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+    "gradient rule": GRADIENT_RULES,
+    "backend": BACKENDS,
+}
+
+
+def check_name(kind: str, name: str) -> None:
+    """Refuse `name` unless it is registered under `kind` or has the form ``module:attribute``. Imports nothing."""
+    if name not in REGISTRIES[kind] and ":" not in name:
+        raise UnknownNameError(kind, name, tuple(REGISTRIES[kind]))
+
+
+def resolve(kind: str, name: str) -> Any:
+    """The registered (or ``module:attribute``) object called `name`.
+
+    Raises:
+        UnknownNameError: `name` is neither registered nor a path.
+        InputError: the path does not import.
+    """
+    check_name(kind, name)
+    return import_path(REGISTRIES[kind].get(name, name))
+
+
+def import_path(path: str) -> Any:
+    """The object at ``module:attribute``."""
+    module_name, _, attribute = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"cannot load {path!r}: {error}") from error

@@ -1,0 +1,1 @@
+"""The training loop: state, the loop itself, stopping, reports."""

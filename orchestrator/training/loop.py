@@ -1,0 +1,220 @@
+"""The training loop, as a generator: the whole algorithm on one screen. It yields reports; whoever drives it logs and saves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from orchestrator.config import OptimizerConfig, RunConfig
+from orchestrator.coordinator import Coordinator
+from orchestrator.errors import ExecutionError
+from orchestrator.gradients.base import GradientRule
+from orchestrator.losses.base import Loss
+from orchestrator.models.model import Model
+from orchestrator.optimizers.build import build_optimizer
+from orchestrator.planning.derivative import Derivative
+from orchestrator.planning.noise_keys import noise_keys
+from orchestrator.planning.plan import Evaluation, EvaluationPlan
+from orchestrator.registry import resolve
+from orchestrator.training.reports import EpochReport, Samples, StepReport, Totals
+from orchestrator.training.state import TrainState
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingTask:
+    """What is trained, on what, and how: all that does not change during a run."""
+
+    model: Model
+    loss: Loss
+    rule: GradientRule
+    train: Samples
+    validation: Samples | None
+    run: RunConfig
+    optimizer: OptimizerConfig
+    shots: int | None
+
+    @property
+    def n_batches(self) -> int:
+        """Steps of an epoch."""
+        return -(-len(self.train.targets) // self.run.batch_size)
+
+    @property
+    def n_steps(self) -> int:
+        """Steps planned for the whole run."""
+        return min(self.run.epochs * self.n_batches, self.run.max_steps or 2**62)
+
+    @property
+    def monitored(self) -> str:
+        """Name of the metric that decides what is best: lower is better."""
+        return "val/loss" if self.validation is not None else "train/epoch_loss"
+
+
+def initial_state(task: TrainingTask, params: np.ndarray | None = None) -> TrainState:
+    """The state before the first step, from the run's seed or from given parameters [P]."""
+    start = task.model.initial_params(task.run.seed) if params is None else np.array(params, np.float64)
+    return TrainState(params=start, optimizer=build_optimizer(task.optimizer).init(start), best_params=start.copy())
+
+
+def train(task: TrainingTask, state: TrainState, coordinator: Coordinator) -> Iterator[StepReport | EpochReport]:
+    """Train from `state` (changed in place) to the end, yielding a report after every step and every epoch.
+
+    At each yield `state` stands between two steps: a copy of it, given back later, continues to the same bits.
+    """
+    derivative = task.rule.derivative(task.model.template, task.model.differentiated_angles)
+    while not state.is_finished:
+        started = time.perf_counter()
+        order = epoch_order(task.run.seed, state.epoch, len(task.train.targets))
+        rate = learning_rate(task, state)
+        while state.cursor < task.n_batches and state.step < task.n_steps:
+            rows = order[state.cursor * task.run.batch_size : (state.cursor + 1) * task.run.batch_size]
+            yield _step(task, state, coordinator, derivative, Samples(task.train.features[rows], task.train.targets[rows]), rate)
+        yield _finish_epoch(task, state, coordinator, rate, started)
+
+
+def epoch_order(seed: int, epoch: int, n_samples: int) -> np.ndarray:
+    """The order in which epoch number `epoch` (from 0) goes through the samples."""
+    rng = np.random.Generator(np.random.Philox(key=[seed, 1], counter=[0, 0, 0, epoch]))
+    return rng.permutation(n_samples)
+
+
+def learning_rate(task: TrainingTask, state: TrainState) -> float:
+    """The rate of the current epoch, never below the configured minimum."""
+    schedule = resolve("schedule", task.optimizer.schedule)
+    rate = schedule(task.optimizer, state.epoch, task.run.epochs, state.monitored)
+    return max(float(rate), task.optimizer.minimum_learning_rate)
+
+
+def _step(
+    task: TrainingTask,
+    state: TrainState,
+    coordinator: Coordinator,
+    derivative: Derivative,
+    batch: Samples,
+    rate: float,
+) -> StepReport:
+    """One gradient and one update of `state`."""
+    clock = [time.perf_counter()]
+    model = task.model
+    plan = EvaluationPlan(
+        circuit=model.measured,
+        angles=model.angles(state.params, batch.features),
+        wanted=model.differentiated_angles,
+        derivative=derivative if len(model.differentiated_angles) else None,
+        shots=task.shots,
+        step=state.step,
+        noise_keys=noise_keys(task.run.seed, "train", model.measured),
+    )
+    clock.append(time.perf_counter())
+    evaluation = coordinator.evaluate(plan)
+    clock.append(time.perf_counter())
+    loss, gradient = loss_and_gradient(task, state.params, batch, evaluation)
+    if not (np.isfinite(loss) and np.isfinite(gradient).all()):
+        raise ExecutionError(f"step {state.step + 1}: the loss is {loss}; lower optimizer.learning_rate or clip the gradient")
+    clock.append(time.perf_counter())
+    update, state.optimizer = build_optimizer(task.optimizer).update(gradient, state.optimizer, state.params, rate)
+    state.params = np.where(model.frozen, state.params, state.params + update)
+    state.step += 1
+    state.cursor += 1
+    state.epoch_loss += loss * len(batch.targets)
+    state.totals = state.totals.plus(evaluation.n_circuits, evaluation.n_shots, evaluation.cost_usd)
+    clock.append(time.perf_counter())
+    return StepReport(
+        step=state.step,
+        n_steps=task.n_steps,
+        epoch=state.epoch + 1,
+        n_epochs=task.run.epochs,
+        loss=loss,
+        gradient_norm=float(np.sqrt(np.sum(gradient**2))),
+        learning_rate=rate,
+        totals=state.totals,
+        seconds=dict(zip(("plan", "execute", "assemble", "update"), np.diff(clock).tolist(), strict=True)),
+        compute_seconds=evaluation.compute_seconds,
+    )
+
+
+def loss_and_gradient(
+    task: TrainingTask, params: np.ndarray, batch: Samples, evaluation: Evaluation
+) -> tuple[float, np.ndarray]:
+    """Mean loss of a batch and its gradient [P] by the chain rule from expectation values and their derivatives."""
+    model = task.model
+    outputs = model.outputs(params, evaluation.values)
+    loss, output_gradient = task.loss.value_and_gradient(outputs, batch.targets)
+    jacobian = evaluation.jacobian
+    if jacobian is None:  # every circuit parameter is frozen
+        jacobian = np.zeros((*evaluation.values.shape, 0))
+    return loss, model.gradient(params, batch.features, evaluation.values, jacobian, output_gradient)
+
+
+def evaluate_samples(
+    model: Model,
+    params: np.ndarray,
+    features: np.ndarray,
+    coordinator: Coordinator,
+    *,
+    shots: int | None,
+    seed: int,
+    purpose: str,
+    step: int = 0,
+) -> tuple[np.ndarray, Totals]:
+    """Outputs [S, C] of the model for features [S, F], and what they took. `purpose` keys the shot noise."""
+    evaluation = coordinator.evaluate(
+        EvaluationPlan(
+            circuit=model.measured,
+            angles=model.angles(params, features),
+            shots=shots,
+            step=step,
+            noise_keys=noise_keys(seed, purpose, model.measured),
+        )
+    )
+    used = Totals(evaluation.n_circuits, evaluation.n_shots, evaluation.cost_usd)
+    return model.outputs(params, evaluation.values), used
+
+
+def _finish_epoch(
+    task: TrainingTask, state: TrainState, coordinator: Coordinator, rate: float, started: float
+) -> EpochReport:
+    """Validate, note the best, decide whether to go on."""
+    n_seen = min(state.cursor * task.run.batch_size, len(task.train.targets))
+    metrics = {"train/epoch_loss": state.epoch_loss / max(n_seen, 1)}
+    if task.validation is not None:
+        outputs, used = evaluate_samples(
+            task.model, state.params, task.validation.features, coordinator,
+            shots=task.shots, seed=task.run.seed, purpose="val", step=state.step,
+        )  # fmt: skip
+        state.totals = state.totals.plus(used.n_circuits, used.n_shots, used.cost_usd)
+        metrics |= {f"val/{k}": v for k, v in task.loss.metrics(outputs, task.validation.targets).items()}
+    value = metrics[task.monitored]
+    state.epoch += 1
+    state.cursor = 0
+    state.epoch_loss = 0.0
+    state.monitored.append(value)
+    is_best = value < state.best_value - task.run.early_stopping_min_delta or state.best_epoch == 0
+    if is_best:
+        state.best_value, state.best_epoch, state.best_params = value, state.epoch, state.params.copy()
+    state.stop_reason = _stop_reason(task, state)
+    return EpochReport(
+        epoch=state.epoch,
+        n_epochs=task.run.epochs,
+        step=state.step,
+        metrics=metrics,
+        monitored=task.monitored,
+        is_best=is_best,
+        best_epoch=state.best_epoch,
+        best_value=state.best_value,
+        learning_rate=rate,
+        totals=state.totals,
+        seconds=time.perf_counter() - started,
+        stop_reason=state.stop_reason,
+    )
+
+
+def _stop_reason(task: TrainingTask, state: TrainState) -> str | None:
+    patience = task.run.early_stopping_patience
+    if patience is not None and state.epoch - state.best_epoch >= patience:
+        return f"no better {task.monitored} for {patience} epochs"
+    if state.step >= task.n_steps:
+        return "max_steps reached" if task.run.max_steps and state.step >= task.run.max_steps else "all epochs done"
+    return None

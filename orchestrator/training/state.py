@@ -1,0 +1,50 @@
+"""TrainState: everything that changes during training, so that a copy of it is a checkpoint.
+
+Randomness has no state of its own: batches, shots and initial parameters are drawn from generators keyed by (seed, purpose,
+epoch or step), so epoch, cursor and step are the whole of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from orchestrator.optimizers.transform import State
+from orchestrator.training.reports import Totals
+
+
+@dataclass
+class TrainState:
+    """Where a run stands, always between two steps.
+
+    Attributes:
+        params: float64 [P].
+        optimizer: the optimizer's state.
+        epoch: epochs finished, validation included.
+        cursor: batches done of the current epoch.
+        step: optimizer steps done.
+        epoch_loss: sum over the batches done in this epoch of batch loss x batch size.
+        monitored: monitored value of each finished epoch.
+        best_params, best_value, best_epoch: best so far by the monitored value (epoch 0: none yet).
+        totals: circuits, shots and dollars so far.
+        stop_reason: why training has ended; None while it goes on.
+    """
+
+    params: np.ndarray
+    optimizer: State
+    best_params: np.ndarray
+    epoch: int = 0
+    cursor: int = 0
+    step: int = 0
+    epoch_loss: float = 0.0
+    monitored: list[float] = field(default_factory=list)
+    best_value: float = float("inf")
+    best_epoch: int = 0
+    totals: Totals = field(default_factory=Totals)
+    stop_reason: str | None = None
+
+    @property
+    def is_finished(self) -> bool:
+        """Training has come to its end."""
+        return self.stop_reason is not None
