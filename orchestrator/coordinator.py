@@ -21,12 +21,16 @@ class Coordinator:
         dispatcher: where jobs go.
         capabilities: of the backend behind it.
         job_seconds: compute time a job aims at where there is that much work.
+
+    Attributes:
+        is_evaluating: jobs are out, and nothing but their answers is lost by an interrupt.
     """
 
     def __init__(self, dispatcher: Dispatcher, capabilities: Capabilities, job_seconds: float = 0.06) -> None:
         self.dispatcher = dispatcher
         self.capabilities = capabilities
         self._job_seconds = job_seconds
+        self.is_evaluating = False
         self._known: set[str] = set()
         self._seconds_per_circuit: dict[tuple[str, bool, int | None], float] = {}
 
@@ -68,9 +72,13 @@ class Coordinator:
         jobs = {job.job_id: job for job in jobs_for(plan, n_jobs)}
         n_paulis = len(plan.circuit.paulis)
         answers: list[tuple[Job, JobResult]] = []
-        for result in self.dispatcher.run(list(jobs.values())):
-            job = jobs[result.job_id]
-            answers.append((job, check_result(job, result, n_paulis)))
+        self.is_evaluating = True
+        try:
+            for result in self.dispatcher.run(list(jobs.values())):
+                job = jobs[result.job_id]
+                answers.append((job, check_result(job, result, n_paulis)))
+        finally:
+            self.is_evaluating = False
         evaluation = plan.assemble(answers)
         self._learn(kind, evaluation.compute_seconds / max(plan.n_circuits, 1))
         return evaluation

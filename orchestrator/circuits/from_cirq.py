@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import cirq
@@ -68,6 +69,15 @@ def template_from_circuit(
     except (TypeError, ValueError) as error:
         raise CircuitError(f"a parametrised gate of your own must decompose into cirq's gates: {error}") from error
     return CircuitTemplate(len(qubits), len(expressions), tuple(gates), text), tuple(expressions)
+
+
+def template_from_json(text: str) -> CircuitTemplate:
+    """The template whose `circuit_json` is `text`."""
+    circuit = cirq.read_json(json_text=text)
+    found, expressions = template_from_circuit(circuit)
+    number = [int(symbol.name.removeprefix(ANGLE_PREFIX)) for expression in expressions for symbol in expression.free_symbols]
+    gates = tuple(gate if gate.angle is None else replace(gate, angle=number[gate.angle]) for gate in found.gates)
+    return CircuitTemplate(found.n_qubits, found.n_angles, gates, text)
 
 
 def _pieces(op: cirq.Operation) -> Iterator[cirq.Operation]:

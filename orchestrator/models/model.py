@@ -36,6 +36,7 @@ class Model:
         readout: Pauli strings -> observables.
         head: observables -> outputs.
         circuit_param_names: names of the circuit's parameters.
+        head_name, output_scale: how the head was made.
         frozen: bool [P]: parameters that stay as they are.
         initial_scale: standard deviation of the initial circuit parameters, radians.
     """
@@ -44,6 +45,8 @@ class Model:
     angle_map: AngleMap
     readout: Readout
     head: Head
+    head_name: str
+    output_scale: float
     circuit_param_names: tuple[str, ...]
     frozen: np.ndarray
     initial_scale: float
@@ -92,7 +95,7 @@ class Model:
         built = resolve("head", head)(len(read.names), n_outputs, output_scale)
         mask = _frozen_mask(frozen, angle_map.n_params + built.n_params)
         names = tuple(str(p) for p in param_symbols)
-        return cls(template, angle_map, read, built, names, mask, initial_scale)
+        return cls(template, angle_map, read, built, head, output_scale, names, mask, initial_scale)
 
     @classmethod
     def from_config(cls, config: ModelConfig, n_outputs: int = 1) -> Model:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from orchestrator.gradients.base import GradientRule
 from orchestrator.losses.base import Loss
 from orchestrator.models.model import Model
 from orchestrator.optimizers.build import build_optimizer
+from orchestrator.optimizers.transform import GradientTransform
 from orchestrator.planning.derivative import Derivative
 from orchestrator.planning.noise_keys import noise_keys
 from orchestrator.planning.plan import Evaluation, EvaluationPlan
@@ -46,6 +48,17 @@ class TrainingTask:
         """Steps planned for the whole run."""
         return min(self.run.epochs * self.n_batches, self.run.max_steps or 2**62)
 
+    @cached_property
+    def derivative(self) -> Derivative | None:
+        """How derivatives are had; None when every circuit parameter is frozen."""
+        angles = self.model.differentiated_angles
+        return self.rule.derivative(self.model.template, angles) if len(angles) else None
+
+    @cached_property
+    def update(self) -> GradientTransform:
+        """Gradient in, update of the parameters out."""
+        return build_optimizer(self.optimizer)
+
     @property
     def monitored(self) -> str:
         """Name of the metric that decides what is best: lower is better."""
@@ -55,7 +68,7 @@ class TrainingTask:
 def initial_state(task: TrainingTask, params: np.ndarray | None = None) -> TrainState:
     """The state before the first step, from the run's seed or from given parameters [P]."""
     start = task.model.initial_params(task.run.seed) if params is None else np.array(params, np.float64)
-    return TrainState(params=start, optimizer=build_optimizer(task.optimizer).init(start), best_params=start.copy())
+    return TrainState(params=start, optimizer=task.update.init(start), best_params=start.copy())
 
 
 def train(task: TrainingTask, state: TrainState, coordinator: Coordinator) -> Iterator[StepReport | EpochReport]:
@@ -63,14 +76,13 @@ def train(task: TrainingTask, state: TrainState, coordinator: Coordinator) -> It
 
     At each yield `state` stands between two steps: a copy of it, given back later, continues to the same bits.
     """
-    derivative = task.rule.derivative(task.model.template, task.model.differentiated_angles)
     while not state.is_finished:
         started = time.perf_counter()
         order = epoch_order(task.run.seed, state.epoch, len(task.train.targets))
         rate = learning_rate(task, state)
         while state.cursor < task.n_batches and state.step < task.n_steps:
             rows = order[state.cursor * task.run.batch_size : (state.cursor + 1) * task.run.batch_size]
-            yield _step(task, state, coordinator, derivative, Samples(task.train.features[rows], task.train.targets[rows]), rate)
+            yield _step(task, state, coordinator, Samples(task.train.features[rows], task.train.targets[rows]), rate)
         yield _finish_epoch(task, state, coordinator, rate, started)
 
 
@@ -87,14 +99,7 @@ def learning_rate(task: TrainingTask, state: TrainState) -> float:
     return max(float(rate), task.optimizer.minimum_learning_rate)
 
 
-def _step(
-    task: TrainingTask,
-    state: TrainState,
-    coordinator: Coordinator,
-    derivative: Derivative,
-    batch: Samples,
-    rate: float,
-) -> StepReport:
+def _step(task: TrainingTask, state: TrainState, coordinator: Coordinator, batch: Samples, rate: float) -> StepReport:
     """One gradient and one update of `state`."""
     clock = [time.perf_counter()]
     model = task.model
@@ -102,7 +107,7 @@ def _step(
         circuit=model.measured,
         angles=model.angles(state.params, batch.features),
         wanted=model.differentiated_angles,
-        derivative=derivative if len(model.differentiated_angles) else None,
+        derivative=task.derivative,
         shots=task.shots,
         step=state.step,
         noise_keys=noise_keys(task.run.seed, "train", model.measured),
@@ -114,11 +119,12 @@ def _step(
     if not (np.isfinite(loss) and np.isfinite(gradient).all()):
         raise ExecutionError(f"step {state.step + 1}: the loss is {loss}; lower optimizer.learning_rate or clip the gradient")
     clock.append(time.perf_counter())
-    update, state.optimizer = build_optimizer(task.optimizer).update(gradient, state.optimizer, state.params, rate)
+    update, state.optimizer = task.update.update(gradient, state.optimizer, state.params, rate)
     state.params = np.where(model.frozen, state.params, state.params + update)
     state.step += 1
     state.cursor += 1
     state.epoch_loss += loss * len(batch.targets)
+    state.step_losses.append(loss)
     state.totals = state.totals.plus(evaluation.n_circuits, evaluation.n_shots, evaluation.cost_usd)
     clock.append(time.perf_counter())
     return StepReport(
@@ -190,12 +196,11 @@ def _finish_epoch(
     state.epoch += 1
     state.cursor = 0
     state.epoch_loss = 0.0
-    state.monitored.append(value)
     is_best = value < state.best_value - task.run.early_stopping_min_delta or state.best_epoch == 0
     if is_best:
         state.best_value, state.best_epoch, state.best_params = value, state.epoch, state.params.copy()
     state.stop_reason = _stop_reason(task, state)
-    return EpochReport(
+    report = EpochReport(
         epoch=state.epoch,
         n_epochs=task.run.epochs,
         step=state.step,
@@ -209,6 +214,8 @@ def _finish_epoch(
         seconds=time.perf_counter() - started,
         stop_reason=state.stop_reason,
     )
+    state.history.append(report)
+    return report
 
 
 def _stop_reason(task: TrainingTask, state: TrainState) -> str | None:

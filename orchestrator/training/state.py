@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from orchestrator.optimizers.transform import State
-from orchestrator.training.reports import Totals
+from orchestrator.training.reports import EpochReport, Totals
 
 
 @dataclass
@@ -25,7 +25,8 @@ class TrainState:
         cursor: batches done of the current epoch.
         step: optimizer steps done.
         epoch_loss: sum over the batches done in this epoch of batch loss x batch size.
-        monitored: monitored value of each finished epoch.
+        step_losses: batch loss of every step.
+        history: report of every finished epoch.
         best_params, best_value, best_epoch: best so far by the monitored value (epoch 0: none yet).
         totals: circuits, shots and dollars so far.
         stop_reason: why training has ended; None while it goes on.
@@ -38,11 +39,17 @@ class TrainState:
     cursor: int = 0
     step: int = 0
     epoch_loss: float = 0.0
-    monitored: list[float] = field(default_factory=list)
+    step_losses: list[float] = field(default_factory=list)
+    history: list[EpochReport] = field(default_factory=list)
     best_value: float = float("inf")
     best_epoch: int = 0
     totals: Totals = field(default_factory=Totals)
     stop_reason: str | None = None
+
+    @property
+    def monitored(self) -> list[float]:
+        """Monitored value of each finished epoch."""
+        return [report.metrics[report.monitored] for report in self.history]
 
     @property
     def is_finished(self) -> bool:

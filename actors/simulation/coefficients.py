@@ -1,0 +1,122 @@
+"""Angles to gate coefficients, for all lanes of a block at once.
+
+Layout: `cosine` and `sine` are [trig rows, width]; coefficients are [coefficient rows of one operation, width]. A uniform operation
+is the case width = 1, with the same bits.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from actors.simulation.jit import fma, kernel
+from actors.simulation.program import BLOCKS, GROW, TURN
+
+
+@kernel
+def turn_coefficients(code, op, cosine, sine, out):
+    """out [4, width]: the product of the rotations of a GROW or TURN. `cosine`, `sine` start at the operation's first trig row."""
+    first, stop = code.trig[op], code.trig[op + 1]
+    out_a, out_b, out_c, out_d = out[0], out[1], out[2], out[3]
+    for row in range(first, stop):
+        e0, e1, e2, e3 = code.even[row, 0], code.even[row, 1], code.even[row, 2], code.even[row, 3]
+        o0, o1, o2, o3 = code.odd[row, 0], code.odd[row, 1], code.odd[row, 2], code.odd[row, 3]
+        cos, sin = cosine[row - first], sine[row - first]
+        if row == first:
+            for i in range(cos.size):
+                out_a[i] = fma(cos[i], e0, sin[i] * o0)
+                out_b[i] = fma(cos[i], e1, sin[i] * o1)
+                out_c[i] = fma(cos[i], e2, sin[i] * o2)
+                out_d[i] = fma(cos[i], e3, sin[i] * o3)
+        else:
+            for i in range(cos.size):
+                ar, ai = fma(cos[i], e0, sin[i] * o0), fma(cos[i], e1, sin[i] * o1)
+                br, bi = fma(cos[i], e2, sin[i] * o2), fma(cos[i], e3, sin[i] * o3)
+                xr, xi, yr, yi = out_a[i], out_b[i], out_c[i], out_d[i]
+                out_a[i] = fma(ar, xr, fma(-ai, xi, fma(-br, yr, -bi * yi)))
+                out_b[i] = fma(ar, xi, fma(ai, xr, fma(-br, yi, bi * yr)))
+                out_c[i] = fma(br, xr, fma(-bi, xi, fma(ar, yr, ai * yi)))
+                out_d[i] = fma(br, xi, fma(bi, xr, fma(ar, yi, -ai * yr)))
+
+
+@kernel
+def block_coefficients(code, op, cosine, sine, out):
+    """out [rows of op, width]: the entries ``sum_j (cos_j + i sin_j) term_j`` of the blocks of a BLOCKS operation."""
+    n_rates = code.trig[op + 1] - code.trig[op]
+    for block in range(code.op_block[op], code.op_block[op + 1]):
+        row = code.block_coefficient[block] - code.coefficient[op]
+        for entry in range(code.block_size[block] ** 2):
+            re, im = out[row + 2 * entry], out[row + 2 * entry + 1]
+            re[:] = 0.0
+            im[:] = 0.0
+            for j in range(n_rates):
+                term = code.terms[code.block_term[block] + entry * n_rates + j]
+                t_re, t_im, cos, sin = term.real, term.imag, cosine[j], sine[j]
+                for i in range(cos.size):
+                    re[i] = fma(cos[i], t_re, fma(-sin[i], t_im, re[i]))
+                    im[i] = fma(cos[i], t_im, fma(sin[i], t_re, im[i]))
+
+
+@kernel
+def operation_coefficients(code, op, cosine, sine, out):
+    """Fill `out` for operation `op`; nothing to do for a permutation."""
+    kind = code.kind[op]
+    if kind == GROW or kind == TURN:
+        turn_coefficients(code, op, cosine, sine, out)
+    elif kind == BLOCKS:
+        block_coefficients(code, op, cosine, sine, out)
+
+
+@kernel
+def invert_coefficients(code, op, values, out):
+    """out [rows of op, width]: the coefficients of the inverse of operation `op`, whose own are `values`."""
+    if code.kind[op] == TURN:
+        out[0] = values[0]
+        out[1:4] = -values[1:4]
+    elif code.kind[op] == BLOCKS:
+        for block in range(code.op_block[op], code.op_block[op + 1]):
+            m = code.block_size[block]
+            first = code.block_coefficient[block] - code.coefficient[op]
+            for r in range(m):
+                for c in range(m):
+                    out[first + 2 * (r * m + c)] = values[first + 2 * (c * m + r)]
+                    out[first + 2 * (r * m + c) + 1] = -values[first + 2 * (c * m + r) + 1]
+
+
+@kernel
+def fill_trig(code, shared_angles, angle_column, data_angles, cosine, sine):
+    """cosine, sine [T, W] at the undisplaced angles of the W samples whose rows `data_angles` [W, Kd] are.
+
+    angle_column: int64 [K], column of `data_angles` of each angle, -1 for a shared one, whose two function calls serve all lanes.
+    """
+    for row in range(code.trig_angle.size):
+        angle, rate = code.trig_angle[row], code.trig_rate[row]
+        column = angle_column[angle] if angle >= 0 else -1
+        if column >= 0:
+            for lane in range(cosine.shape[1]):
+                cosine[row, lane] = math.cos(rate * data_angles[lane, column])
+                sine[row, lane] = math.sin(rate * data_angles[lane, column])
+        else:
+            value = rate * shared_angles[angle] if angle >= 0 else 0.0
+            cosine[row, :] = math.cos(value)
+            sine[row, :] = math.sin(value)
+
+
+@kernel
+def per_sample_operations(code, angle_column):
+    """bool [O]: whether an operation holds an angle that differs between samples."""
+    result = np.zeros(code.kind.size, np.bool_)
+    for angle in range(angle_column.size):
+        if angle_column[angle] >= 0 and code.angle_operation[angle] < result.size:
+            result[code.angle_operation[angle]] = True
+    return result
+
+
+@kernel
+def fill_base(code, per_sample, cosine, sine, out):
+    """out [n_coefficients, W]: undisplaced coefficients; of operations equal for all samples only column 0."""
+    for op in range(code.kind.size):
+        t0, t1, c0, c1 = code.trig[op], code.trig[op + 1], code.coefficient[op], code.coefficient[op + 1]
+        lanes = cosine.shape[1] if per_sample[op] else 1
+        operation_coefficients(code, op, cosine[t0:t1, :lanes], sine[t0:t1, :lanes], out[c0:c1, :lanes])

@@ -1,0 +1,59 @@
+"""How the kernels are compiled: one set of options, an explicit fused multiply-add, and a disk cache that knows all sources."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba.core import types as numba_types
+from numba.extending import intrinsic
+
+
+@intrinsic
+def fma(typing_context, a, b, c):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, ARG001
+    """``a * b + c`` rounded once (LLVM's llvm.fma).
+
+    Written out rather than left to the compiler's "contract" flag, which may fuse a vector loop and its scalar remainder
+    differently: with the fusing explicit, a result has the same bits whichever loop computed it.
+    """
+    signature = numba_types.float64(numba_types.float64, numba_types.float64, numba_types.float64)
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, ARG001
+        return builder.fma(*arguments)
+
+    return signature, generate
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compile `function` as a part of the entry points that call it (not cached by itself)."""
+    return numba.njit(function, nogil=True, error_model="numpy")
+
+
+@functools.cache
+def source_digest() -> int:
+    """A digest (63 bits) of every source file of this package."""
+    digest = hashlib.blake2b(digest_size=8)
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode() + path.read_bytes())
+    return int.from_bytes(digest.digest()) >> 1
+
+
+def entry_point(function: types.FunctionType) -> Any:
+    """Compile `function`, which must close over one variable holding `source_digest()`, and cache the result on disk.
+
+    numba checks only the file that defines a cached function, not the kernels compiled into it from other files, and would run
+    stale machine code after an edit or an update of those. It does hash the values a function closes over, so closing over the
+    digest of all sources makes every change of any of them a new cache entry. The cache lies in ``__pycache__`` beside the
+    file, or in the user's cache folder where that is read-only; files are renamed into place, so processes may race.
+    """
+    if not function.__closure__ or source_digest() not in [cell.cell_contents for cell in function.__closure__]:
+        raise TypeError(f"{function.__name__} must close over source_digest()")
+    try:
+        return numba.njit(function, nogil=True, error_model="numpy", cache=True)
+    except RuntimeError:  # "no locator available": no folder is writable, so this process compiles for itself
+        return numba.njit(function, nogil=True, error_model="numpy")

@@ -1,0 +1,114 @@
+"""Shots: outcomes of a whole measurement group drawn jointly, so that commuting strings keep their covariance.
+
+Method: Walker's alias table in Vose's linear-time form (M. D. Vose, IEEE Trans. Softw. Eng. 17 (1991) 972), one per circuit, then
+one 32-bit word a shot: its top n bits choose a column, the other 32 - n bits decide between the column and its alias. An
+outcome's probability is so represented to within 2**-32, an error of the mean that would show after 10**18 shots; 53-bit
+uniforms would double the cost of the generator, which is most of the work.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from actors.simulation.jit import kernel
+from actors.simulation.measure_kernels import probabilities, walsh
+from actors.simulation.philox import fill_words
+from actors.simulation.state_kernels import turn_uniform
+
+
+@kernel
+def alias_table(weights, threshold, alias, small, large):
+    """Fill threshold and alias (uint32 [d]) for probabilities proportional to `weights` [d], d a power of two, d <= 2**31.
+
+    Column j keeps a draw whose low bits, of 2**32 / d values, are below ``threshold[j]``, else gives ``alias[j]``. weights is
+    destroyed; small, large: int64 [d], scratch.
+    """
+    size = weights.size
+    total = 0.0
+    for j in range(size):
+        total += weights[j]
+    scale = size / total
+    levels = 4294967296.0 / size
+    n_small = n_large = 0
+    for j in range(size):
+        weights[j] *= scale
+        if weights[j] < 1.0:
+            small[n_small] = j
+            n_small += 1
+        else:
+            large[n_large] = j
+            n_large += 1
+    while n_small > 0 and n_large > 0:
+        n_small -= 1
+        j, k = small[n_small], large[n_large - 1]
+        threshold[j] = np.uint32(weights[j] * levels + 0.5)
+        alias[j] = k
+        weights[k] -= 1.0 - weights[j]
+        if weights[k] < 1.0:
+            n_large -= 1
+            small[n_small] = k
+            n_small += 1
+    for i in range(n_large):
+        threshold[large[i]] = 0
+        alias[large[i]] = large[i]
+    for i in range(n_small):  # left over by rounding only: their weight is 1 to rounding
+        threshold[small[i]] = 0
+        alias[small[i]] = small[i]
+
+
+@kernel
+def draw_counts(threshold, alias, words, shots, n_qubits, counts):
+    """counts [d] int64: how often each outcome comes up in the first `shots` of `words`."""
+    shift = 32 - n_qubits
+    low = np.uint32((np.int64(1) << shift) - 1)
+    counts[:] = 0
+    for i in range(shots):
+        word = words[i]
+        column = np.int64(word) >> shift
+        outcome = column if (word & low) < threshold[column] else np.int64(alias[column])
+        counts[outcome] += 1
+
+
+@kernel
+def rotate_basis(re, im, n_qubits, width, basis):
+    """Turn the state in place so that measuring Z on a bit reads X (``basis[bit] == 1``) or Y (2) of the state before."""
+    root = np.sqrt(0.5)
+    for bit in range(n_qubits):
+        if basis[bit] == 1:
+            turn_uniform(re, im, width << n_qubits, width << bit, root, 0.0, -root, 0.0)
+        elif basis[bit] == 2:
+            turn_uniform(re, im, width << n_qubits, width << bit, root, 0.0, 0.0, -root)
+
+
+@kernel
+def sampled_values(seen, buffers, state, scratch, n_qubits, width, shots, keys, displacement, sample, step, values):
+    """values [M, width]: means of the +-1 outcomes of `shots` shots per group; ``buffers[scratch]`` is destroyed.
+
+    keys: uint64 [G]. displacement, sample: int64 [width], the circuits' places in the run.
+    """
+    size = 1 << n_qubits
+    weights, counts = np.empty(size), np.empty(size, np.int64)
+    threshold, alias = np.empty(size, np.uint32), np.empty(size, np.uint32)
+    small, large = np.empty(size, np.int64), np.empty(size, np.int64)
+    words = np.empty((shots + 3) // 4 * 4, np.uint32)
+    plane0, plane1 = buffers[scratch, 0], buffers[scratch, 1]
+    for group in range(keys.size):
+        if seen.group_basis[group].any():
+            plane0[:] = buffers[state, 0]
+            plane1[:] = buffers[state, 1]
+            rotate_basis(plane0, plane1, n_qubits, width, seen.group_basis[group])
+            probabilities(plane0, plane1, plane0)
+        else:
+            probabilities(buffers[state, 0], buffers[state, 1], plane0)
+        for lane in range(width):
+            for j in range(size):
+                weights[j] = plane0[j * width + lane]
+            alias_table(weights, threshold, alias, small, large)
+            fill_words(keys[group], displacement[lane], sample[lane], step, words)
+            draw_counts(threshold, alias, words, shots, n_qubits, counts)
+            for j in range(size):
+                plane0[j * width + lane] = counts[j]
+        walsh(seen, 1 + group, n_qubits, width, plane0, plane1, values)
+    for m in range(values.shape[0]):
+        for lane in range(width):
+            values[m, lane] /= shots

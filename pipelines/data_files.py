@@ -1,0 +1,435 @@
+"""Columns out of Parquet, CSV and Arrow files, checked on the way in.
+
+The only reader of data sets that touches pyarrow; out come plain numpy arrays. Whatever is wrong with a file is a `DataError`
+naming the file and the data row (counted from 1, a CSV header not counted) or the column; whatever is wrong with the
+``data.*`` key that led here is a `ConfigError` with the nearest valid value.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from orchestrator.errors import ConfigError, DataError, nearest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+EXTENSIONS = (".parquet", ".csv", ".arrow", ".feather", ".ipc")
+
+# What pandas names the row index it writes beside the data: a row number is no feature, and learning from it is a leak.
+_INDEX_COLUMN = re.compile(r"|__index_level_\d+__")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a data set that are used.
+
+    Attributes:
+        feature_names: F names, in the order of the columns of `features`.
+        features: float64 [S, F], finite.
+        target_name: column of the target.
+        target: [S]; bool, int64, float64 or str, as the file has it; nothing missing.
+        ignored: columns left out because they are not numeric (or are a row index), when no features were asked for.
+    """
+
+    feature_names: tuple[str, ...]
+    features: np.ndarray
+    target_name: str
+    target: np.ndarray
+    ignored: tuple[str, ...] = ()
+
+
+def read_columns(path: str | Path, target: str, features: Sequence[str] | None = None) -> Columns:
+    """The target and the feature columns of a file, or of all Parquet files of a folder in the order of their names.
+
+    Args:
+        path: .parquet, .csv, .arrow, .feather or .ipc file, or a folder with .parquet files.
+        target: column of the label or value to learn.
+        features: feature columns in their order; all numeric ones but the target if None.
+
+    Raises:
+        ConfigError: path, target or features name something that is not there.
+        DataError: the data are damaged, not numeric or not complete.
+    """
+    if features is not None:
+        _check_wanted(target, features)
+    files = data_files(path)
+    first = _read_part(files[0], target, features)
+    parts = [
+        (files[0], first),
+        *((file, _read_part(file, target, first.feature_names)) for file in files[1:]),
+    ]
+    parts = [(file, part) for file, part in parts if len(part.target)]
+    if not parts:
+        raise DataError(f"{path}: has no data rows")
+    _check_same_kind([(file, part.target) for file, part in parts], target)
+    return Columns(
+        first.feature_names,
+        np.concatenate([part.features for _, part in parts]),
+        target,
+        np.concatenate([part.target for _, part in parts]),
+        first.ignored,
+    )
+
+
+def data_files(path: str | Path) -> list[Path]:
+    """The files that make up `path`: itself, or the Parquet files of a folder by name.
+
+    Raises:
+        ConfigError: there is no such file or folder, or it is of no known kind.
+        DataError: the folder holds no Parquet file, or sub-folders (a partitioned data set) with some.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        return _folder_files(path)
+    if not path.exists():
+        raise _missing(path)
+    if path.suffix.lower() not in EXTENSIONS:
+        raise ConfigError(
+            "data.path",
+            str(path),
+            f"unknown extension {path.suffix!r}; known: {', '.join(EXTENSIONS)}, or a folder of .parquet files",
+            nearest_name(path.suffix, EXTENSIONS),
+        )
+    return [path]
+
+
+def nearest_name(value: object, choices: Iterable[str]) -> str | None:
+    """`errors.nearest` for names that may hold capitals."""
+    by_lower = {choice.lower(): choice for choice in choices}
+    close = nearest(value, by_lower)
+    return None if close is None else by_lower[close]
+
+
+def some(names: Iterable[str], limit: int = 12) -> str:
+    """The names for an error message, the long tail of a long list counted only."""
+    names = list(names)
+    shown = ", ".join(repr(name) for name in names[:limit])
+    return shown + (f" and {len(names) - limit} more" if len(names) > limit else "")
+
+
+def _folder_files(folder: Path) -> list[Path]:
+    def visible(pattern: str) -> list[Path]:
+        return sorted(p for p in folder.glob(pattern) if p.is_file() and not p.name.startswith((".", "_")))
+
+    nested = visible("*/**/*.parquet")
+    if nested:
+        raise DataError(
+            f"{nested[0]}: lies in a sub-folder of {folder}; partitioned data sets are not read, "
+            "keep all .parquet files in one folder"
+        )
+    files = visible("*.parquet")
+    if not files:
+        raise DataError(f"{folder}: is a folder without any .parquet file")
+    return files
+
+
+def _missing(path: Path) -> ConfigError:
+    if not path.parent.is_dir():
+        return ConfigError("data.path", str(path), f"no such file, and no folder {str(path.parent)!r}")
+    close = nearest_name(path.name, (p.name for p in path.parent.iterdir()))
+    return ConfigError("data.path", str(path), "no such file", str(path.with_name(close)) if close else None)
+
+
+def _check_wanted(target: str, features: Sequence[str]) -> None:
+    if not features:
+        raise ConfigError("data.features", list(features), "names no column")
+    twice = [name for name, count in Counter(features).items() if count > 1]
+    if twice:
+        raise ConfigError("data.features", list(features), f"names {twice[0]!r} twice")
+    if target in features:
+        raise ConfigError(
+            "data.features",
+            list(features),
+            f"holds {target!r}, which is data.target: the answer is no feature",
+        )
+
+
+def _read_part(file: Path, target: str, features: Sequence[str] | None) -> Columns:
+    """The wanted columns of one file."""
+    with _refused(file):
+        names, read = _open(file)
+        _check_names(file, names, target, features)
+        if features is None:
+            table = read(names)
+            kept, ignored = _choose_features(file, table, target)
+        else:
+            table = read([*features, target])
+            kept, ignored = tuple(features), ()
+        values = np.empty((table.num_rows, len(kept)))
+        for index, name in enumerate(kept):
+            values[:, index] = _feature(file, name, table.column(name))
+        return Columns(kept, values, target, _target(file, target, table.column(target)), ignored)
+
+
+@contextmanager
+def _refused(file: Path) -> Iterator[None]:
+    """What pyarrow and the file system raise about damaged files, as a `DataError` that names the file."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise DataError(f"{file}: cannot be read: {error.strerror}") from None
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if isinstance(error, UnicodeDecodeError):
+            reason = f"text that is not UTF-8 ({reason})"
+        raise DataError(f"{file}: damaged, cut short or not a {file.suffix} file: {reason}") from None
+
+
+Reader = Callable[[Sequence[str]], "pa.Table"]
+
+
+def _open(file: Path) -> tuple[list[str], Reader]:
+    """Column names of a file, and a function that reads some of its columns."""
+    if file.stat().st_size == 0:
+        raise DataError(f"{file}: is empty (0 bytes)")
+    suffix = file.suffix.lower()
+    if suffix == ".parquet":
+        return _open_parquet(file)
+    table = _read_csv(file) if suffix == ".csv" else _read_arrow(file)
+    return table.column_names, lambda names: table
+
+
+def _open_parquet(file: Path) -> tuple[list[str], Reader]:
+    import pyarrow.parquet as pq
+
+    parquet = pq.ParquetFile(file, page_checksum_verification=True)
+
+    def read(names: Sequence[str]) -> pa.Table:
+        table = parquet.read(columns=list(names))
+        table.validate(full=True)  # a flipped bit in a length or an offset must not become a wild read later
+        return table
+
+    return parquet.schema_arrow.names, read
+
+
+def _read_arrow(file: Path) -> pa.Table:
+    """Arrow IPC, file or stream format; the first bytes tell which."""
+    import pyarrow as pa
+
+    with open(file, "rb") as stream:
+        magic = stream.read(6)
+    if magic.startswith(b"FEA1"):
+        raise DataError(f"{file}: is Feather version 1; write it anew as version 2 (Arrow IPC)")
+    with pa.memory_map(str(file)) as source:
+        opened = pa.ipc.open_file(source) if magic == b"ARROW1" else pa.ipc.open_stream(source)
+        table = opened.read_all()
+    table.validate(full=True)
+    return table
+
+
+def _read_csv(file: Path) -> pa.Table:
+    from pyarrow import csv
+
+    uneven: list[csv.InvalidRow] = []
+
+    def refuse(row: csv.InvalidRow) -> str:
+        uneven.append(row)
+        return "error"
+
+    try:
+        # One thread, because only then does pyarrow know the number of a bad row.
+        return csv.read_csv(
+            file,
+            read_options=csv.ReadOptions(use_threads=False),
+            parse_options=csv.ParseOptions(invalid_row_handler=refuse),
+        )
+    except ValueError:
+        if not uneven:
+            raise
+        row = uneven[0]
+        raise DataError(
+            f"{file}: data row {row.number - 1} has {row.actual_columns} values where the header has "
+            f"{row.expected_columns}: {row.text[:80]!r}"
+        ) from None
+
+
+def _check_names(file: Path, names: list[str], target: str, features: Sequence[str] | None) -> None:
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise DataError(f"{file}: has {len(twice)} column name(s) more than once: {some(twice)}")
+    for key, wanted in (("data.target", [target]), ("data.features", list(features or ()))):
+        for name in wanted:
+            if name not in names:
+                close = nearest_name(name, names)
+                raise ConfigError(
+                    key, name, f"no such column in {file}, which has {_described(names)}", close
+                )
+
+
+def _described(names: list[str]) -> str:
+    if len(names) == 1 and (found := next((mark for mark in ";\t|" if mark in names[0]), None)):
+        return f"one column only, {names[0]!r}: values must be separated by commas, not by {found!r}"
+    if names and all(_is_number(name) for name in names):
+        return f"{some(names)}: is the header line missing?"
+    return some(names)
+
+
+def _choose_features(file: Path, table: pa.Table, target: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(all numeric columns but the target, those left out)."""
+    candidates = [name for name in table.column_names if name != target]
+    index = set(_pandas_index(table)) | {name for name in candidates if _INDEX_COLUMN.fullmatch(name)}
+    kept = [name for name in candidates if name not in index and _is_numeric(table.column(name).type)]
+    ignored = [name for name in candidates if name not in kept]
+    for name in ignored:
+        if name not in index:
+            _check_is_text(file, name, table.column(name))
+    if not kept:
+        raise DataError(
+            f"{file}: has no numeric column beside the target {target!r}; it has {some(table.column_names)}"
+        )
+    return tuple(kept), tuple(ignored)
+
+
+def _pandas_index(table: pa.Table) -> list[str]:
+    """Columns that pandas wrote as its row index."""
+    metadata = table.schema.pandas_metadata or {}
+    return [name for name in metadata.get("index_columns", ()) if isinstance(name, str)]
+
+
+def _is_numeric(kind: pa.DataType) -> bool:
+    from pyarrow import types
+
+    if types.is_dictionary(kind):
+        kind = kind.value_type
+    # An all-missing column counts, so that it is refused by name instead of quietly left out.
+    checks = (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal, types.is_null)
+    return any(check(kind) for check in checks)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    from pyarrow import types
+
+    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
+
+
+def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The column with a dictionary encoding undone."""
+    from pyarrow import types
+
+    return column.cast(column.type.value_type) if types.is_dictionary(column.type) else column
+
+
+def _check_is_text(file: Path, name: str, column: pa.ChunkedArray) -> None:
+    """Refuse a column that one slip of the pen made text: it would vanish from the features without a word."""
+    column = _decoded(column)
+    if not _is_text(column.type):
+        return
+    values = column.to_pylist()
+    bad = [row for row, value in enumerate(values, 1) if not _is_number(value)]
+    if 0 < len(bad) < len(values) / 2:
+        raise DataError(
+            f"{file}: column {name!r} is numeric but for {len(bad)} value(s), the first "
+            f"{values[bad[0] - 1]!r} in data row {bad[0]}; mend it, or list the columns to use in data.features"
+        )
+
+
+def _is_number(text: object) -> bool:
+    try:
+        float(text)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _check_present(file: Path, name: str, column: pa.ChunkedArray) -> None:
+    import pyarrow.compute as pc
+
+    if column.null_count:
+        row = pc.index(column.is_null(), True).as_py() + 1
+        raise DataError(
+            f"{file}: column {name!r} has no value in data row {row} ({column.null_count} missing in all)"
+        )
+
+
+def _check_finite(file: Path, name: str, values: np.ndarray) -> None:
+    bad = np.flatnonzero(~np.isfinite(values))
+    if len(bad):
+        raise DataError(
+            f"{file}: column {name!r} is {values[bad[0]]} in data row {bad[0] + 1} ({len(bad)} such value(s) in all)"
+        )
+
+
+def _feature(file: Path, name: str, column: pa.ChunkedArray) -> np.ndarray:
+    """A feature column as finite float64 [S]."""
+    import pyarrow as pa
+
+    if not _is_numeric(column.type):
+        raise DataError(f"{file}: column {name!r} is not numeric: {_first_text(_decoded(column))}")
+    _check_present(file, name, column)
+    values = _cast(file, name, _decoded(column), pa.float64())
+    _check_finite(file, name, values)
+    return values
+
+
+def _cast(file: Path, name: str, column: pa.ChunkedArray, kind: pa.DataType) -> np.ndarray:
+    import pyarrow as pa
+
+    try:
+        values: np.ndarray = column.cast(kind).to_numpy()
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{file}: column {name!r} does not fit {kind}: {error}") from None
+    return values
+
+
+def _first_text(column: pa.ChunkedArray) -> str:
+    if _is_text(column.type):
+        for row, value in enumerate(column.to_pylist(), 1):
+            if value is not None and not _is_number(value):
+                return f"{value!r} in data row {row}"
+    return f"it has type {column.type}"
+
+
+def _target(file: Path, name: str, column: pa.ChunkedArray) -> np.ndarray:
+    """The target column as bool, int64, float64 or str [S], nothing missing."""
+    import pyarrow as pa
+    from pyarrow import types
+
+    column = _decoded(column)
+    kind = column.type
+    _check_present(file, name, column)
+    if types.is_null(kind):
+        return np.empty(0)
+    if types.is_boolean(kind):
+        return np.array(column.to_pylist(), dtype=bool)
+    if types.is_integer(kind):
+        return _cast(file, name, column, pa.int64())
+    if types.is_floating(kind) or types.is_decimal(kind):
+        values = _cast(file, name, column, pa.float64())
+        _check_finite(file, name, values)
+        return values
+    if not _is_text(kind):
+        raise DataError(
+            f"{file}: target column {name!r} has type {kind}; expected numbers, text or true/false"
+        )
+    labels = column.to_pylist()
+    blank = [row for row, label in enumerate(labels, 1) if not label.strip()]
+    if blank:
+        raise DataError(
+            f"{file}: column {name!r} has no value in data row {blank[0]} ({len(blank)} missing in all)"
+        )
+    return np.array(labels, dtype=np.str_)
+
+
+def _check_same_kind(targets: Sequence[tuple[Path, np.ndarray]], name: str) -> None:
+    """The parts of a folder may mix whole and broken numbers in the target, not numbers and text."""
+
+    def kind(values: np.ndarray) -> str:
+        return {"b": "true/false", "U": "text"}.get(values.dtype.kind, "numbers")
+
+    first_file, first = targets[0]
+    for file, target in targets[1:]:
+        if kind(first) != kind(target):
+            raise DataError(
+                f"{file}: column {name!r} holds {kind(target)}, but {kind(first)} in {first_file.name}"
+            )

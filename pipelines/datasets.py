@@ -1,0 +1,486 @@
+"""Data sets: from a name or a file to checked, split and prepared samples.
+
+`load` gives the columns with a digest of their content; `prepare` filters and draws samples, splits them, fits the
+`Preprocessing` to the training split and applies it to all of them. Whatever is wrong is refused before anything starts.
+
+Row numbers in messages are data rows counted from 1; row numbers in arrays count from 0.
+
+Random choices depend on the seed and on the row number only: each row gets a random key, and a split takes the rows of lowest
+key within each class. So the split is the same whatever the order of ``data.classes``, and on any version of numpy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from orchestrator.config import DataConfig
+from orchestrator.errors import ConfigError, DataError
+from orchestrator.training.reports import Samples
+from pipelines.data_files import Columns, nearest_name, read_columns, some
+from pipelines.preprocessing import Preprocessing
+
+Task = Literal["binary", "multiclass", "regression"]
+
+MAX_CLASSES = 100  # more distinct labels than this is a measured value or an identifier, not a class
+
+# Domains of the random keys: what one choice draws must not tell what the next one draws.
+_KEEP, _TEST, _VALIDATION = 1, 2, 3
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A loaded data set.
+
+    Attributes:
+        feature_names: F names.
+        features: float64 [S, F], raw and finite.
+        target_name: name of the target column.
+        target: [S]; bool, int64, float64 or str.
+        label_names: name of each integer label 0, 1, ... where the data set gives them (built-ins), else None.
+        source: ``sklearn/<name>``, or the path as configured.
+        digest: SHA-256 of names and values, in order, the same for the same content in any file format.
+        ignored: columns of the file left out because they are not numeric or are a row index.
+    """
+
+    feature_names: tuple[str, ...]
+    features: np.ndarray
+    target_name: str
+    target: np.ndarray
+    label_names: tuple[str, ...] | None
+    source: str
+    digest: str
+    ignored: tuple[str, ...] = ()
+
+
+class SplitRows(NamedTuple):
+    """Row numbers of the loaded table (from 0, ascending), int64, of each split."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedData:
+    """Samples as the model takes them.
+
+    Attributes:
+        train, validation, test: features in radians [S, F] and targets [S]; rows in the order of the table.
+        rows: where each of them came from.
+        preprocessing: fitted to the training split (or the one given).
+        feature_names: names of the raw columns, F_raw.
+        class_names: K names in the order of the class indices; None for regression.
+        target_name, source, digest, ignored: of the loaded `Table`.
+        task: what the targets were prepared for.
+        raw_example: float64 [up to 5, F_raw], the first raw rows of the training split, for signatures and input examples.
+    """
+
+    train: Samples
+    validation: Samples
+    test: Samples
+    rows: SplitRows
+    preprocessing: Preprocessing
+    feature_names: tuple[str, ...]
+    class_names: tuple[str, ...] | None
+    target_name: str
+    source: str
+    digest: str
+    ignored: tuple[str, ...]
+    task: Task
+    raw_example: np.ndarray
+
+    @property
+    def n_features(self) -> int:
+        """Features per sample, as the model's feature map takes them."""
+        return self.preprocessing.n_features
+
+    @property
+    def constant_features(self) -> tuple[str, ...]:
+        """Raw columns that are constant on the training split and so mapped to 0."""
+        return tuple(self.feature_names[index] for index in self.preprocessing.constant)
+
+
+def load(config: DataConfig) -> Table:
+    """The configured data set, whole and as it is.
+
+    Raises:
+        ConfigError: a ``data.*`` key names something that is not there.
+        DataError: the file is damaged, or its columns are not numeric or not complete.
+    """
+    if config.name is not None:
+        if config.target is not None:
+            raise ConfigError(
+                "data.target", config.target, f"is for files; data.name = {config.name!r} has its own"
+            )
+        columns, label_names = _builtin(config.name, config.features)
+        source = f"sklearn/{config.name}"
+    else:
+        if config.path is None or config.target is None:
+            raise ConfigError("data.path", config.path, "give data.name, or data.path and data.target")
+        columns, label_names = read_columns(config.path, config.target, config.features), None
+        source = config.path
+    return Table(
+        columns.feature_names,
+        columns.features,
+        columns.target_name,
+        columns.target,
+        label_names,
+        source,
+        content_digest(columns, label_names),
+        columns.ignored,
+    )
+
+
+def prepare(
+    config: DataConfig,
+    *,
+    task: Task,
+    seed: int,
+    n_features: int | None = None,
+    preprocessing: Preprocessing | None = None,
+) -> PreparedData:
+    """Load, filter, draw, split and preprocess; the same result for the same data, config and seed.
+
+    Regression targets stay in the unit of the file: nothing is standardised behind the user's back, so predictions and
+    losses are in that unit too (a model whose outputs cannot reach it needs a head or ``model.output_scale``).
+
+    Args:
+        config: the ``data`` section.
+        task: what the loss asks for: ``binary``, ``multiclass`` (int64 class indices) or ``regression`` (float64 values).
+        seed: of the split and of the draw of ``data.max_samples``; 0 <= seed < 2**64.
+        n_features: features that the model takes; checked if given.
+        preprocessing: an already fitted one (resume, evaluation), used instead of fitting.
+
+    Raises:
+        ConfigError: a ``data.*`` key cannot work with these data, or they do not fit the model.
+        DataError: the data cannot be used for the task.
+    """
+    table = load(config)
+    if preprocessing is None:
+        _check_n_features(config, table, n_features)
+    rows, targets, class_names = _targets(table, config, task)
+    kept = _draw(rows, targets, class_names, config, seed)
+    rows, targets = rows[kept], targets[kept]
+    split = _split(rows, targets, class_names, config, seed)
+    raw = [table.features[rows[part]] for part in split]
+    if preprocessing is None:
+        preprocessing = Preprocessing.fit(raw[0], config, table.feature_names)
+    else:
+        _check_fits(preprocessing, table, n_features)
+    train, validation, test = (
+        Samples(preprocessing.transform(values), targets[part])
+        for values, part in zip(raw, split, strict=True)
+    )
+    return PreparedData(
+        train=train,
+        validation=validation,
+        test=test,
+        rows=SplitRows(*(rows[part] for part in split)),
+        preprocessing=preprocessing,
+        feature_names=table.feature_names,
+        class_names=class_names,
+        target_name=table.target_name,
+        source=table.source,
+        digest=table.digest,
+        ignored=table.ignored,
+        task=task,
+        raw_example=raw[0][:5],
+    )
+
+
+def dataset_summary(prepared: PreparedData) -> dict[str, Any]:
+    """What the tracker keeps of a data set: small and JSON-able."""
+    splits = {"train": prepared.train, "validation": prepared.validation, "test": prepared.test}
+    summary: dict[str, Any] = {
+        "source": prepared.source,
+        "digest": prepared.digest,
+        "task": prepared.task,
+        "target": prepared.target_name,
+        "n_rows": {name: len(samples.targets) for name, samples in splits.items()},
+        "n_raw_features": len(prepared.feature_names),
+        "n_features": prepared.n_features,
+        "n_constant_features": len(prepared.constant_features),
+        "ignored_columns": list(prepared.ignored[:20]),
+    }
+    names = prepared.class_names
+    if names is not None:
+        counts = {
+            name: np.bincount(samples.targets, minlength=len(names)) for name, samples in splits.items()
+        }
+        summary["class_counts"] = {
+            name: {label: int(count) for label, count in zip(names, counted, strict=True)}
+            for name, counted in counts.items()
+        }
+    return summary
+
+
+def content_digest(columns: Columns, label_names: Sequence[str] | None = None) -> str:
+    """SHA-256 over names, shapes, kinds and values in order: any change of the data that are used changes it."""
+    target = columns.target
+    header = {
+        "features": columns.feature_names,
+        "shape": columns.features.shape,
+        "target": columns.target_name,
+        "kind": target.dtype.kind,
+        "labels": label_names,
+    }
+    digest = hashlib.sha256(json.dumps(header).encode())
+    digest.update(np.ascontiguousarray(columns.features, dtype="<f8").tobytes())
+    if target.dtype.kind == "U":
+        digest.update(json.dumps(target.tolist()).encode())
+    else:
+        digest.update(target.astype({"b": "<u1", "i": "<i8", "f": "<f8"}[target.dtype.kind]).tobytes())
+    return digest.hexdigest()
+
+
+def _builtin(name: str, features: Sequence[str] | None) -> tuple[Columns, tuple[str, ...]]:
+    """One of scikit-learn's bundled real data sets, and the names of its classes."""
+    from sklearn import datasets
+
+    bunch = getattr(datasets, f"load_{name}")()
+    names = tuple(str(column) for column in bunch.feature_names)
+    chosen = names if features is None else tuple(features)
+    for column in chosen:
+        if column not in names:
+            problem = f"no such column in {name}, which has {some(names)}"
+            raise ConfigError("data.features", column, problem, nearest_name(column, names))
+    if not chosen or len(set(chosen)) < len(chosen):
+        raise ConfigError("data.features", list(chosen), "names no column, or one twice")
+    values = np.asarray(bunch.data, dtype=np.float64)[:, [names.index(column) for column in chosen]]
+    columns = Columns(chosen, values, "target", np.asarray(bunch.target, dtype=np.int64))
+    return columns, tuple(str(label) for label in bunch.target_names)
+
+
+def _check_n_features(config: DataConfig, table: Table, n_features: int | None) -> None:
+    """Refuse, with what to set, data whose features are not as many as the model takes."""
+    n_raw = len(table.feature_names)
+    n_given = config.n_components or n_raw
+    if n_features is None or n_given == n_features:
+        return
+    options = [f"model.n_qubits = {n_given}"]
+    if n_features <= n_raw:
+        options.insert(0, f"data.n_components = {n_features}")
+    what = f"{n_raw} feature column{'s' if n_raw > 1 else ''}"
+    if config.n_components is None and n_features > n_raw:
+        raise DataError(f"{table.source} has {what}, too few for a model of {n_features}: set {options[0]}")
+    given = f"of {table.source}'s {what}" if config.n_components else f"all {what} of {table.source} are used"
+    raise ConfigError(
+        "data.n_components",
+        config.n_components,
+        f"{given}, but the model takes {n_features} features; set {' or '.join(options)}",
+    )
+
+
+def _check_fits(preprocessing: Preprocessing, table: Table, n_features: int | None) -> None:
+    if preprocessing.n_raw_features != len(table.feature_names):
+        raise DataError(
+            f"{table.source} has {len(table.feature_names)} feature columns, "
+            f"but the stored preprocessing was fitted to {preprocessing.n_raw_features}"
+        )
+    if n_features is not None and preprocessing.n_features != n_features:
+        raise DataError(
+            f"the stored preprocessing gives {preprocessing.n_features} features, but the model takes {n_features}"
+        )
+
+
+# ---- targets -------------------------------------------------------------------------------------------------------------
+
+
+def _targets(
+    table: Table, config: DataConfig, task: Task
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...] | None]:
+    """(rows kept int64 [S], their targets [S], class names or None)."""
+    if task != "regression":
+        return _classified(table, config, task)
+    if config.classes is not None:
+        raise ConfigError("data.classes", list(config.classes), "means nothing to a regression loss")
+    if table.target.dtype.kind == "U":
+        raise DataError(
+            f"{table.source}: target column {table.target_name!r} holds text ({str(table.target[0])!r} in data row 1); "
+            "a regression loss needs numbers"
+        )
+    values = table.target.astype(np.float64)
+    if np.ptp(values) == 0:
+        raise DataError(f"{table.source}: target column {table.target_name!r} is {values[0]:g} in every row")
+    return np.arange(len(values)), values, None
+
+
+def _classified(
+    table: Table, config: DataConfig, task: Task
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    labels = _labels(table)
+    distinct, codes = np.unique(labels, return_inverse=True)
+    if len(distinct) > MAX_CLASSES:
+        raise DataError(
+            f"{table.source}: target column {table.target_name!r} has {len(distinct)} different values, more than "
+            f'{MAX_CLASSES} classes; a measured value needs a regression loss (loss.name = "mse")'
+        )
+    names = _class_names(table, distinct)
+    order = (
+        _chosen_classes(config, names, distinct) if config.classes is not None else list(range(len(names)))
+    )
+    chosen = tuple(names[index] for index in order)
+    if len(chosen) < 2:
+        raise DataError(
+            f"{table.source}: one class only, {chosen[0]!r} in column {table.target_name!r}: nothing to tell apart"
+        )
+    if task == "binary" and len(chosen) > 2:
+        raise DataError(
+            f"{table.source}: column {table.target_name!r} has {len(chosen)} classes ({some(chosen)}), but the loss "
+            f'takes two; choose two, e.g. data.classes = {list(chosen[:2])}, or loss.name = "cross_entropy"'
+        )
+    position = np.full(len(names), -1, dtype=np.int64)
+    position[order] = np.arange(len(order))
+    targets = position[codes]
+    rows = np.flatnonzero(targets >= 0)
+    return rows, targets[rows], chosen
+
+
+def _labels(table: Table) -> np.ndarray:
+    """Labels [S] as bool, int64 or str; whole numbers stored as floats count as whole numbers."""
+    target = table.target
+    if target.dtype.kind != "f":
+        return target
+    broken = np.flatnonzero((target != np.rint(target)) | (np.abs(target) > 2**53))
+    if len(broken):
+        raise DataError(
+            f"{table.source}: target column {table.target_name!r} is {target[broken[0]]:g} in data row {broken[0] + 1}: "
+            'no class label; a measured value needs a regression loss (loss.name = "mse")'
+        )
+    return target.astype(np.int64)
+
+
+def _class_names(table: Table, distinct: np.ndarray) -> list[str]:
+    if table.label_names is not None:
+        return [table.label_names[int(label)] for label in distinct]
+    if distinct.dtype.kind == "b":
+        return [str(bool(label)).lower() for label in distinct]
+    return [str(label) for label in distinct]
+
+
+def _chosen_classes(config: DataConfig, names: Sequence[str], distinct: np.ndarray) -> list[int]:
+    """Position among `names` of each of ``data.classes``, given by name or by integer label."""
+    by_name = {name: index for index, name in enumerate(names)}
+    by_label = (
+        {} if distinct.dtype.kind == "U" else {int(label): index for index, label in enumerate(distinct)}
+    )
+    order: list[int] = []
+    for wanted in config.classes or ():
+        index = by_name.get(str(wanted), by_label.get(wanted) if isinstance(wanted, int) else None)
+        if index is None:
+            problem = f"no such class; there are {some(names)}"
+            raise ConfigError("data.classes", wanted, problem, nearest_name(wanted, names))
+        if index in order:
+            raise ConfigError("data.classes", list(config.classes or ()), f"names {names[index]!r} twice")
+        order.append(index)
+    if len(order) < 2:
+        raise ConfigError("data.classes", list(config.classes or ()), f"give two or more of {some(names)}")
+    return order
+
+
+# ---- splits --------------------------------------------------------------------------------------------------------------
+
+
+def _draw(
+    rows: np.ndarray, targets: np.ndarray, class_names: Sequence[str] | None, config: DataConfig, seed: int
+) -> np.ndarray:
+    """Positions of at most ``data.max_samples`` samples, ascending; classes in proportion."""
+    if config.max_samples is None or len(rows) <= config.max_samples:
+        return np.arange(len(rows))
+    groups = _groups(targets, class_names)
+    counts = np.array([len(group) for group in groups])
+    quota = counts * (config.max_samples / len(rows))
+    taken = apportion(quota, config.max_samples, np.floor(quota).astype(int), np.ceil(quota).astype(int))
+    return _lowest(groups, taken, _keys(seed, _KEEP, rows))
+
+
+def _split(
+    rows: np.ndarray, targets: np.ndarray, class_names: Sequence[str] | None, config: DataConfig, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Positions of the training, validation and test samples, ascending.
+
+    Each class's share of a split is within one sample of its exact share, and each class is in each split whose fraction is
+    not 0.
+    """
+    everything = np.arange(len(rows))
+    test = _part(everything, targets, class_names, config, "test_fraction", _keys(seed, _TEST, rows))
+    rest = np.setdiff1d(everything, test)
+    validation = _part(
+        rest, targets, class_names, config, "validation_fraction", _keys(seed, _VALIDATION, rows)
+    )
+    return np.setdiff1d(rest, validation), validation, test
+
+
+def _part(
+    positions: np.ndarray,
+    targets: np.ndarray,
+    class_names: Sequence[str] | None,
+    config: DataConfig,
+    key: str,
+    keys: np.ndarray,
+) -> np.ndarray:
+    """The positions that ``data.<key>`` takes out of `positions`, leaving each class enough for the splits after it."""
+    fraction = getattr(config, key)
+    groups = [positions[group] for group in _groups(targets[positions], class_names)]
+    counts = np.array([len(group) for group in groups])
+    after = 1 + (key == "test_fraction" and config.validation_fraction > 0)
+    quota = counts * fraction
+    most = np.minimum(np.ceil(quota), counts - after).astype(int)
+    least = np.maximum(np.floor(quota), fraction > 0).astype(int)
+    short = np.flatnonzero(most < least)
+    if len(short):
+        raise _too_few(int(short[0]), counts, class_names, config, key)
+    return _lowest(groups, apportion(quota, round(len(positions) * fraction), least, most), keys)
+
+
+def _too_few(
+    group: int, counts: np.ndarray, class_names: Sequence[str] | None, config: DataConfig, key: str
+) -> DataError:
+    what = "the data" if class_names is None else f"class {class_names[group]!r}"
+    left = " left after the test split" if key == "validation_fraction" else ""
+    drawn = f", data.max_samples = {config.max_samples}" if config.max_samples is not None else ""
+    return DataError(
+        f"{what}: {counts[group]} sample(s){left}, too few to split: with data.test_fraction = {config.test_fraction}, "
+        f"data.validation_fraction = {config.validation_fraction}{drawn} a split would be empty or lack it"
+    )
+
+
+def apportion(quota: np.ndarray, total: int, least: np.ndarray, most: np.ndarray) -> np.ndarray:
+    """Whole numbers within [least, most] that follow `quota` and add up to `total` as far as the bounds allow.
+
+    By largest remainder; ties go to the first.
+    """
+    taken = np.array(least)
+    for index in np.argsort(least - quota, kind="stable"):
+        if taken.sum() >= total:
+            break
+        taken[index] = min(most[index], taken[index] + 1)
+    return taken
+
+
+def _groups(targets: np.ndarray, class_names: Sequence[str] | None) -> list[np.ndarray]:
+    """Positions of each class; one group of all for regression."""
+    if class_names is None:
+        return [np.arange(len(targets))]
+    return [np.flatnonzero(targets == index) for index in range(len(class_names))]
+
+
+def _lowest(groups: Sequence[np.ndarray], taken: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """The `taken` positions of lowest key out of each group, ascending."""
+    chosen = [
+        group[np.argsort(keys[group], kind="stable")[:count]]
+        for group, count in zip(groups, taken, strict=True)
+    ]
+    return np.sort(np.concatenate(chosen))
+
+
+def _keys(seed: int, domain: int, rows: np.ndarray) -> np.ndarray:
+    """A random uint64 for each row, of its number alone: raw output of Philox, which numpy keeps stable between versions."""
+    generator = np.random.Philox(key=np.array([seed, domain], dtype=np.uint64))
+    return generator.random_raw(int(rows.max()) + 1)[rows]

@@ -1,0 +1,154 @@
+"""Setting up a run: a new one from its configuration, or an old one from its folder. Nothing is started here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from orchestrator.config import TrainingConfig
+from orchestrator.errors import ConfigError
+from orchestrator.models.model import Model
+from orchestrator.registry import resolve
+from orchestrator.training.loop import TrainingTask
+from orchestrator.training.reports import Samples
+from pipelines.compose import build_backend, build_loss, choose_rule
+from pipelines.datasets import PreparedData, SplitRows, Table, prepare
+from pipelines.predictor import Predictor, read_structure, write_structure
+from pipelines.preprocessing import Preprocessing
+from pipelines.run_folder import RunFolder, read_arrays, write_arrays
+
+_SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedRun:
+    """All that is needed to start training: configuration, data and what is trained on them."""
+
+    config: TrainingConfig
+    data: PreparedData
+    task: TrainingTask
+
+    def predictor(self, params: np.ndarray) -> Predictor:
+        """The trained model, for raw features."""
+        return Predictor(
+            model=self.task.model,
+            params=params,
+            preprocessing=self.data.preprocessing,
+            loss_name=self.config.loss.name,
+            feature_names=self.data.feature_names,
+            class_names=self.data.class_names,
+        )
+
+
+def prepare_run(config: TrainingConfig, model: Model | None = None, table: Table | None = None) -> PreparedRun:
+    """Load the data, build the model, check that backend and rule can do what is asked. Writes nothing.
+
+    Args:
+        model: in place of the one that ``config.model`` describes.
+        table: data in place of what ``config.data`` names.
+
+    Raises:
+        InputError: anything that cannot work.
+    """
+    loss = build_loss(config)
+    n_features = model.n_features if model is not None else _n_features(config)
+    data = prepare(config.data, task=loss.task, seed=config.run.seed, n_features=n_features, table=table)
+    if model is None:
+        model = Model.from_config(config.model, loss.n_outputs(len(data.class_names or ())))
+    return _assemble(config, model, data)
+
+
+def _n_features(config: TrainingConfig) -> int | None:
+    """Features the configured model takes; None where only the built model can say."""
+    if config.model.circuit is not None:
+        return None
+    return int(resolve("feature map", config.model.feature_map)(config.model).n_features)
+
+
+def _assemble(config: TrainingConfig, model: Model, data: PreparedData) -> PreparedRun:
+    loss = build_loss(config)
+    backend = build_backend(config)
+    wanted = loss.n_outputs(len(data.class_names or ()))
+    if model.n_outputs != wanted:
+        raise ConfigError("loss.name", config.loss.name, f"needs {wanted} outputs, the model has {model.n_outputs}")
+    if model.n_features != data.n_features:
+        raise ConfigError(
+            "data.n_components",
+            config.data.n_components,
+            f"the data set gives {data.n_features} features, the model takes {model.n_features}",
+            str(model.n_features),
+        )
+    task = TrainingTask(
+        model=model,
+        loss=loss,
+        rule=choose_rule(config, backend.capabilities),
+        train=data.train,
+        validation=data.validation if len(data.validation.targets) else None,
+        run=config.run,
+        optimizer=config.optimizer,
+        shots=config.backend.shots,
+    )
+    return PreparedRun(config, data, task)
+
+
+def save_run(folder: RunFolder, run: PreparedRun) -> str:
+    """Write configuration, model and data to the run's folder; returns their fingerprint."""
+    write_structure(folder.model, run.task.model)
+    _write_data(folder.data, run.data)
+    folder.write_config(run.config)  # last: a folder with a config.toml is a run
+    return folder.fingerprint(run.config)
+
+
+def load_run(folder: RunFolder) -> tuple[PreparedRun, str]:
+    """What `save_run` wrote, and its fingerprint.
+
+    Raises:
+        CheckpointError: a file is missing or damaged.
+    """
+    config = folder.read_config()
+    return _assemble(config, read_structure(folder.model), _read_data(folder.data)), folder.fingerprint(config)
+
+
+def _write_data(folder: Path, data: PreparedData) -> None:
+    arrays: dict[str, np.ndarray] = {"raw_example": data.raw_example}
+    for split in _SPLITS:
+        samples: Samples = getattr(data, split)
+        arrays |= {
+            f"{split}/features": samples.features,
+            f"{split}/targets": samples.targets,
+            f"{split}/rows": getattr(data.rows, split),
+        }
+    write_arrays(folder / "splits.npz", arrays)
+    write_arrays(folder / "preprocessing.npz", data.preprocessing.to_arrays())
+    about: dict[str, Any] = {
+        "feature_names": list(data.feature_names),
+        "class_names": None if data.class_names is None else list(data.class_names),
+        "target_name": data.target_name,
+        "source": data.source,
+        "digest": data.digest,
+        "ignored": list(data.ignored),
+        "task": data.task,
+    }
+    RunFolder(folder).write_json("about.json", about)
+
+
+def _read_data(folder: Path) -> PreparedData:
+    arrays = read_arrays(folder / "splits.npz")
+    about = RunFolder(folder).read_json("about.json")
+    names = about["class_names"]
+    return PreparedData(
+        **{split: Samples(arrays[f"{split}/features"], arrays[f"{split}/targets"]) for split in _SPLITS},
+        rows=SplitRows(*(arrays[f"{split}/rows"] for split in _SPLITS)),
+        preprocessing=Preprocessing.from_arrays(read_arrays(folder / "preprocessing.npz")),
+        feature_names=tuple(about["feature_names"]),
+        class_names=None if names is None else tuple(names),
+        target_name=about["target_name"],
+        source=about["source"],
+        digest=about["digest"],
+        ignored=tuple(about["ignored"]),
+        task=about["task"],
+        raw_example=arrays["raw_example"],
+    )
