@@ -14,7 +14,9 @@ BIN := $(VENV)/bin
 # Written last, so a half-finished installation is never taken for a whole one; holds the folder it was made in
 STAMP := $(VENV)/.installed
 UNFINISHED := $(VENV)/.installing
+LOG := $(VENV)/install.log
 EXTRAS := dev
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 # Ray starts many Python processes. Without byte code on disk each compiles every import again: 20 s instead of 7 s to start.
 unexport PYTHONDONTWRITEBYTECODE
@@ -80,7 +82,8 @@ $(STAMP): pyproject.toml constraints.txt
 	  echo "$(VENV) is unfinished, was moved here, or has an unfit Python: making it anew."; rm -rf $(VENV); \
 	fi
 	@[ -e $(VENV) ] || $(PYTHON) -c '$(OLD_ENOUGH)' 2>/dev/null || { \
-	  echo "qfleet needs Python 3.11 or newer, but '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || true)." >&2; \
+	  found=$$($(PYTHON) --version 2>&1) || found="not a Python that runs here"; \
+	  echo "qfleet needs Python 3.11 or newer, and '$(PYTHON)' is $$found." >&2; \
 	  for newer in python3.14 python3.13 python3.12 python3.11; do \
 	    if $$newer --version >/dev/null 2>&1; then echo "Found $$newer here. Try: make PYTHON=$$newer $(MAKECMDGOALS)" >&2; exit 1; fi; \
 	  done; \
@@ -88,14 +91,14 @@ $(STAMP): pyproject.toml constraints.txt
 	@[ -e $(VENV) ] || { echo "Creating $(VENV) with $$($(PYTHON) --version 2>&1)"; $(PYTHON) -m venv $(VENV) >$(VENV).log 2>&1; } || { \
 	  cat $(VENV).log >&2; rm -rf $(VENV) $(VENV).log; \
 	  echo "'$(PYTHON) -m venv' failed; on Debian and Ubuntu it is in the package python3-venv." >&2; exit 1; }
-	@rm -f $(VENV).log $@; touch $(UNFINISHED)
-	@echo "Installing qfleet and the versions pinned in constraints.txt (about 1 GB, a minute or two the first time)"
+	@rm -f $(VENV).log $@; touch $(UNFINISHED); : >$(LOG)
+	@echo "Installing qfleet and the versions pinned in constraints.txt (1.6 GB on disk; a minute or two the first time)"
 	@{ [ "$(INSTALLER)" = uv ] \
-	    && $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv \
+	    && $(PIP_INSTALL) uv \
 	    && $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode \
-	         -c constraints.txt --build-constraints constraints.txt -e '.[$(EXTRAS)]'; } 2>$(VENV)/install.log \
-	  || { [ "$(INSTALLER)" != uv ] || echo "uv could not do it ($(VENV)/install.log says why); trying pip, which takes longer"; \
-	       $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'; } \
-	  || { echo "The installation failed: see above, and $(VENV)/install.log. Once that is solved, the same command starts it again." >&2; \
-	       exit 1; }
+	         -c constraints.txt --build-constraints constraints.txt -e '.[$(EXTRAS)]'; } 2>>$(LOG) \
+	  || { [ "$(INSTALLER)" != uv ] || echo "uv could not do it ($(LOG) says why); trying pip, which takes longer"; \
+	       $(PIP_INSTALL) -e '.[$(EXTRAS)]'; } 2>>$(LOG) \
+	  || { tail -n 8 $(LOG) >&2; \
+	       echo "The installation failed; all of it is in $(LOG). The same command tries again." >&2; exit 1; }
 	@rm -f $(UNFINISHED); pwd -P >$@

@@ -27,6 +27,9 @@ EXTENSIONS = (".parquet", ".csv", ".arrow", ".feather", ".ipc")
 # What pandas names the row index it writes beside the data: a row number is no feature, and learning from it is a leak.
 _INDEX_COLUMN = re.compile(r"|__index_level_\d+__")
 
+# pyarrow's words. Its hook for bad rows would give the numbers as such, but prints a traceback where the row is not UTF-8.
+_UNEVEN_ROW = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+): (.*)")
+
 
 @dataclass(frozen=True)
 class Columns:
@@ -231,26 +234,16 @@ def _read_arrow(file: Path) -> pa.Table:
 def _read_csv(file: Path) -> pa.Table:
     from pyarrow import csv
 
-    uneven: list[csv.InvalidRow] = []
-
-    def refuse(row: csv.InvalidRow) -> str:
-        uneven.append(row)
-        return "error"
-
     try:
         # One thread, because only then does pyarrow know the number of a bad row.
-        return csv.read_csv(
-            file,
-            read_options=csv.ReadOptions(use_threads=False),
-            parse_options=csv.ParseOptions(invalid_row_handler=refuse),
-        )
-    except ValueError:
-        if not uneven:
+        return csv.read_csv(file, read_options=csv.ReadOptions(use_threads=False))
+    except ValueError as error:
+        uneven = _UNEVEN_ROW.search(str(error))
+        if uneven is None:
             raise
-        row = uneven[0]
+        row, expected, given, text = uneven.groups()
         raise DataError(
-            f"{file}: data row {row.number - 1} has {row.actual_columns} values where the header has "
-            f"{row.expected_columns}: {row.text[:80]!r}"
+            f"{file}: data row {int(row) - 1} has {given} value(s) where the header has {expected}: {text[:80]!r}"
         ) from None
 
 

@@ -269,7 +269,11 @@ def _check_n_features(config: DataConfig, table: Table, n_features: int | None) 
     what = f"{n_raw} feature column{'s' if n_raw > 1 else ''}"
     if config.n_components is None and n_features > n_raw:
         raise DataError(f"{table.source} has {what}, too few for a model of {n_features}: set {options[0]}")
-    given = f"of {table.source}'s {what}" if config.n_components else f"all {what} of {table.source} are used"
+    given = (
+        f"components of {table.source}'s {what}"
+        if config.n_components
+        else f"all {what} of {table.source} are used"
+    )
     raise ConfigError(
         "data.n_components",
         config.n_components,
@@ -435,7 +439,7 @@ def _part(
     least = np.maximum(np.floor(quota), fraction > 0).astype(int)
     short = np.flatnonzero(most < least)
     if len(short):
-        raise _too_few(int(short[0]), counts, class_names, config, key)
+        raise _too_few(int(short[np.argmin(counts[short])]), counts, class_names, config, key)
     return _lowest(groups, apportion(quota, round(len(positions) * fraction), least, most), keys)
 
 
@@ -443,11 +447,18 @@ def _too_few(
     group: int, counts: np.ndarray, class_names: Sequence[str] | None, config: DataConfig, key: str
 ) -> DataError:
     what = "the data" if class_names is None else f"class {class_names[group]!r}"
+    advice = "" if class_names is None else " or leave the class out of data.classes"
     left = " left after the test split" if key == "validation_fraction" else ""
-    drawn = f", data.max_samples = {config.max_samples}" if config.max_samples is not None else ""
+    settings = [
+        f"data.test_fraction = {config.test_fraction}",
+        f"data.validation_fraction = {config.validation_fraction}",
+    ]
+    if config.max_samples is not None:
+        settings.append(f"data.max_samples = {config.max_samples}")
+        advice += ", or raise data.max_samples"
     return DataError(
-        f"{what}: {counts[group]} sample(s){left}, too few to split: with data.test_fraction = {config.test_fraction}, "
-        f"data.validation_fraction = {config.validation_fraction}{drawn} a split would be empty or lack it"
+        f"{what}: {counts[group]} sample(s){left}, too few to split: with {', '.join(settings)} a split would be empty "
+        f"or lack it; lower the fractions{advice}"
     )
 
 

@@ -10,8 +10,8 @@ What the units are, in the order of the steps:
    neither standardisation nor PCA the columns are taken as they are, a constant one too.)
 2. **PCA** (``data.n_components``): the leading principal components, *in units of the standard deviation of the first one*. The
    first component therefore has unit variance, and the others keep their size relative to it: directions of little variance
-   turn the qubits little. (Giving each component unit variance would blow the small, noisy ones up; on breast cancer and
-   digits it trained no better or worse.)
+   turn the qubits little. (Giving each component unit variance would blow the small, noisy ones up: on breast cancer and
+   digits it trained no better, on breast cancer a little worse.)
 3. **Angle scale** (``data.angle_scale``): radians per such unit.
 4. **Angle limit** (``data.angle_limit``): ``limit * tanh(x / limit)``, smooth, the identity near 0, so that an outlier can
    not wrap round the circle.

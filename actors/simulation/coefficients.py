@@ -7,11 +7,36 @@ is the case width = 1, with the same bits.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
 from actors.simulation.jit import fma, kernel
 from actors.simulation.program import BLOCKS, GROW, TURN
+
+
+class Angles(NamedTuple):
+    """The undisplaced angles of W samples, radians.
+
+    Attributes:
+        shared: float64 [K]. column: int64 [K], the column of `data` that holds an angle, -1 for a shared one.
+        data: float64 [W, Kd].
+    """
+
+    shared: np.ndarray
+    column: np.ndarray
+    data: np.ndarray
+
+
+@kernel
+def quaternion_product(ar, ai, br, bi, xr, xi, yr, yi):
+    """The quaternion (four reals) of the matrix product of (ar, ai, br, bi) and (xr, xi, yr, yi)."""
+    return (
+        fma(ar, xr, fma(-ai, xi, fma(-br, yr, -bi * yi))),
+        fma(ar, xi, fma(ai, xr, fma(-br, yi, bi * yr))),
+        fma(br, xr, fma(-bi, xi, fma(ar, yr, ai * yi))),
+        fma(br, xi, fma(bi, xr, fma(ar, yi, -ai * yr))),
+    )
 
 
 @kernel
@@ -33,11 +58,9 @@ def turn_coefficients(code, op, cosine, sine, out):
             for i in range(cos.size):
                 ar, ai = fma(cos[i], e0, sin[i] * o0), fma(cos[i], e1, sin[i] * o1)
                 br, bi = fma(cos[i], e2, sin[i] * o2), fma(cos[i], e3, sin[i] * o3)
-                xr, xi, yr, yi = out_a[i], out_b[i], out_c[i], out_d[i]
-                out_a[i] = fma(ar, xr, fma(-ai, xi, fma(-br, yr, -bi * yi)))
-                out_b[i] = fma(ar, xi, fma(ai, xr, fma(-br, yi, bi * yr)))
-                out_c[i] = fma(br, xr, fma(-bi, xi, fma(ar, yr, ai * yi)))
-                out_d[i] = fma(br, xi, fma(bi, xr, fma(ar, yi, -ai * yr)))
+                out_a[i], out_b[i], out_c[i], out_d[i] = quaternion_product(
+                    ar, ai, br, bi, out_a[i], out_b[i], out_c[i], out_d[i]
+                )
 
 
 @kernel
@@ -85,20 +108,17 @@ def invert_coefficients(code, op, values, out):
 
 
 @kernel
-def fill_trig(code, shared_angles, angle_column, data_angles, cosine, sine):
-    """cosine, sine [T, W] at the undisplaced angles of the W samples whose rows `data_angles` [W, Kd] are.
-
-    angle_column: int64 [K], column of `data_angles` of each angle, -1 for a shared one, whose two function calls serve all lanes.
-    """
+def fill_trig(code, angles, cosine, sine):
+    """cosine, sine [T, W] at the undisplaced angles; of a shared angle one function call serves all lanes."""
     for row in range(code.trig_angle.size):
         angle, rate = code.trig_angle[row], code.trig_rate[row]
-        column = angle_column[angle] if angle >= 0 else -1
+        column = angles.column[angle] if angle >= 0 else -1
         if column >= 0:
             for lane in range(cosine.shape[1]):
-                cosine[row, lane] = math.cos(rate * data_angles[lane, column])
-                sine[row, lane] = math.sin(rate * data_angles[lane, column])
+                cosine[row, lane] = math.cos(rate * angles.data[lane, column])
+                sine[row, lane] = math.sin(rate * angles.data[lane, column])
         else:
-            value = rate * shared_angles[angle] if angle >= 0 else 0.0
+            value = rate * angles.shared[angle] if angle >= 0 else 0.0
             cosine[row, :] = math.cos(value)
             sine[row, :] = math.sin(value)
 

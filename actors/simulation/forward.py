@@ -3,42 +3,107 @@
 Displaced circuits share everything before their first displaced operation with the undisplaced circuit of their sample. So displacement
 rows are taken in the order of their first operation, the undisplaced states ("base", one lane per sample) advance
 operation by operation, and each block starts from a copy of them. A block's lanes are consecutive circuits of the list
-displacement-major, sample-minor.
+"displacement-major, sample-minor", so small batches of samples still fill the lanes.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from actors.simulation.coefficients import fill_base, fill_trig, operation_coefficients, per_sample_operations
+from actors.simulation.coefficients import Angles, fill_base, fill_trig, operation_coefficients, per_sample_operations
 from actors.simulation.jit import entry_point, kernel, source_digest
 from actors.simulation.measure_kernels import exact_values
 from actors.simulation.sampling import sampled_values
-from actors.simulation.state_kernels import apply_operation, tile_length
+from actors.simulation.state_kernels import apply_operation, tile_length, tile_rows
+
+
+class Displaced(NamedTuple):
+    """The displacement rows of a job, and the order they are run in.
+
+    Attributes:
+        indptr, angles, deltas: as in ``orchestrator.jobs.Displacements``.
+        order: int64 [D], rows by first operation. first_operation: int64 [D], in that order: the first operation a row moves.
+    """
+
+    indptr: np.ndarray
+    angles: np.ndarray
+    deltas: np.ndarray
+    order: np.ndarray
+    first_operation: np.ndarray
+
+
+class Noise(NamedTuple):
+    """Where shot noise comes from; `shots` 0 asks for exact values. keys: uint64 [G]."""
+
+    shots: int
+    step: int
+    sample_start: int
+    displacement_start: int
+    keys: np.ndarray
+
+
+class Lanes(NamedTuple):
+    """What the lanes of a block compute: int64 [width] each."""
+
+    sample: np.ndarray
+    row: np.ndarray
+
+
+class Base(NamedTuple):
+    """The undisplaced circuits of up to one block of samples.
+
+    Attributes:
+        angles: of these samples. per_sample: bool [O], operations whose coefficients differ between samples.
+        cosine, sine: float64 [T, W]. coefficients: float64 [n_coefficients, W], see `fill_base`.
+    """
+
+    angles: Angles
+    per_sample: np.ndarray
+    cosine: np.ndarray
+    sine: np.ndarray
+    coefficients: np.ndarray
+
+
+@kernel
+def make_base(code, angles):
+    """The Base of the samples whose rows ``angles.data`` are."""
+    width = len(angles.data)
+    per_sample = per_sample_operations(code, angles.column)
+    if width == 1:
+        per_sample[:] = False
+    cosine, sine = np.empty((code.trig_angle.size, width)), np.empty((code.trig_angle.size, width))
+    fill_trig(code, angles, cosine, sine)
+    coefficients = np.empty((code.n_coefficients, width))
+    fill_base(code, per_sample, cosine, sine, coefficients)
+    return Base(angles, per_sample, cosine, sine, coefficients)
 
 
 @kernel
 def start_zero(buffer, width):
-    """``|0..0>`` in row 0, all that the first GROW reads."""
+    """``|0..0>`` in row 0, which is all that the first GROW reads."""
     buffer[0, :width] = 1.0
     buffer[1, :width] = 0.0
 
 
 @kernel
-def scratch_rows(code):
-    """Rows that a tile needs: those of the largest block, at least the 4 of a turn."""
-    rows = 4
-    for block in range(code.block_size.size):
-        rows = max(rows, 2 * code.block_size[block] ** 2)
-    return rows
+def advance(code, base, start, stop, buffers, state, scratch):
+    """Apply operations start..stop-1 to the undisplaced states; returns the new places of (state, scratch)."""
+    width = len(base.angles.data)
+    tile = np.empty((tile_rows(code), tile_length(width)))
+    for op in range(start, stop):
+        uniform = not base.per_sample[op]
+        own = base.coefficients[code.coefficient[op] : code.coefficient[op + 1], : 1 if uniform else width]
+        state, scratch = apply_operation(code, op, own, uniform, False, buffers, state, scratch, width, tile)
+    return state, scratch
 
 
 @kernel
-def copy_lanes(source, source_width, target, width, lane_sample, rows):
+def copy_lanes(source, source_width, target, lane_sample, rows):
     """target lane i = source lane ``lane_sample[i]``, for the first `rows` basis rows."""
+    width = lane_sample.size
     for plane in range(2):
         for j in range(rows):
             read = source[plane, j * source_width : (j + 1) * source_width]
@@ -48,123 +113,130 @@ def copy_lanes(source, source_width, target, width, lane_sample, rows):
 
 
 @kernel
-def displaced_trig(code, op, angles, rows, lane_row, lane_sample, shared_angles, angle_column, data_angles, cosine, sine):
-    """Overwrite cosine, sine [trig rows of op, width] in the lanes whose displacement row moves an angle of `op`.
+def take_lanes(values, lane_sample, out):
+    """``out[:, i] = values[:, lane_sample[i]]``."""
+    for row in range(out.shape[0]):
+        for i in range(lane_sample.size):
+            out[row, i] = values[row, lane_sample[i]]
 
-    rows: (indptr, angles, deltas) of the displacements. lane_row: the displacement row of each lane.
-    """
-    indptr, moved, deltas = rows
-    first = code.trig[op]
-    lane = 0
-    while lane < lane_row.size:
-        row, stop = lane_row[lane], lane + 1
-        while stop < lane_row.size and lane_row[stop] == row:
+
+@kernel
+def displace_trig(code, op, base, displaced, lanes, cosine, sine):
+    """Overwrite cosine, sine [trig rows of op, width] in the lanes whose displacement row moves an angle of `op`."""
+    angles, n_lanes, start = base.angles, lanes.row.size, 0
+    while start < n_lanes:
+        row, stop = lanes.row[start], start + 1
+        while stop < n_lanes and lanes.row[stop] == row:
             stop += 1
-        for entry in range(indptr[row], indptr[row + 1]):
-            angle = moved[entry]
+        for entry in range(displaced.indptr[row], displaced.indptr[row + 1]):
+            angle, delta = displaced.angles[entry], displaced.deltas[entry]
             if code.angle_operation[angle] != op:
                 continue
-            column = angle_column[angle]
+            column = angles.column[angle]
             for trig in range(code.angle_trig[angle, 0], code.angle_trig[angle, 1]):
-                rate = code.trig_rate[trig]
+                rate, place = code.trig_rate[trig], trig - code.trig[op]
                 if column < 0:
-                    value = rate * (shared_angles[angle] + deltas[entry])
-                    cosine[trig - first, lane:stop] = math.cos(value)
-                    sine[trig - first, lane:stop] = math.sin(value)
+                    value = rate * (angles.shared[angle] + delta)
+                    cosine[place, start:stop] = math.cos(value)
+                    sine[place, start:stop] = math.sin(value)
                 else:
-                    for i in range(lane, stop):
-                        value = rate * (data_angles[lane_sample[i], column] + deltas[entry])
-                        cosine[trig - first, i] = math.cos(value)
-                        sine[trig - first, i] = math.sin(value)
-        lane = stop
+                    for i in range(start, stop):
+                        value = rate * (angles.data[lanes.sample[i], column] + delta)
+                        cosine[place, i] = math.cos(value)
+                        sine[place, i] = math.sin(value)
+        start = stop
+
+
+@kernel
+def block_operation(code, op, base, displaced, lanes, is_moved):
+    """(coefficients [rows of op, width or 1], whether they are uniform) of `op` in a block."""
+    t0, t1, c0, c1 = code.trig[op], code.trig[op + 1], code.coefficient[op], code.coefficient[op + 1]
+    width = lanes.sample.size
+    if not is_moved and not base.per_sample[op]:
+        return base.coefficients[c0:c1, :1], True
+    own = np.empty((c1 - c0, width))
+    if not is_moved:
+        take_lanes(base.coefficients[c0:c1], lanes.sample, own)
+        return own[:, :], False
+    cosine, sine = np.empty((t1 - t0, width)), np.empty((t1 - t0, width))
+    take_lanes(base.cosine[t0:t1], lanes.sample, cosine)
+    take_lanes(base.sine[t0:t1], lanes.sample, sine)
+    displace_trig(code, op, base, displaced, lanes, cosine, sine)
+    operation_coefficients(code, op, cosine, sine, own)
+    return own[:, :], False
+
+
+@kernel
+def moved_operations(code, displaced, lanes):
+    """bool [O]: the operations that some lane's displacement row moves."""
+    moved = np.zeros(code.kind.size, np.bool_)
+    last = np.int64(-1)
+    for row in lanes.row:
+        if row != last:
+            for entry in range(displaced.indptr[row], displaced.indptr[row + 1]):
+                op = code.angle_operation[displaced.angles[entry]]
+                if op < moved.size:
+                    moved[op] = True
+        last = row
+    return moved
+
+
+@kernel
+def finish_block(code, base, displaced, lanes, start, buffers, block, scratch):
+    """Apply operations `start`.. to a block of displaced circuits; returns the new places of (block, scratch)."""
+    width = lanes.sample.size
+    moved = moved_operations(code, displaced, lanes)
+    tile = np.empty((tile_rows(code), tile_length(width)))
+    for op in range(start, code.kind.size):
+        own, uniform = block_operation(code, op, base, displaced, lanes, moved[op])
+        block, scratch = apply_operation(code, op, own, uniform, False, buffers, block, scratch, width, tile)
+    return block, scratch
+
+
+@kernel
+def run_samples(code, seen, base, displaced, noise, first_sample, max_width, buffers, values):
+    """values [W, D, M]: all circuits of the W <= max_width samples of `base`; `first_sample`: their place in the run."""
+    n_samples, n_rows, n_paulis = values.shape
+    state, block, scratch, done = 0, 1, 2, 0
+    start_zero(buffers[state], n_samples)
+    n_circuits = n_samples * n_rows
+    for circuit0 in range(0, n_circuits, max_width):
+        circuits = np.arange(circuit0, min(circuit0 + max_width, n_circuits))
+        lanes = Lanes(circuits % n_samples, displaced.order[circuits // n_samples])
+        until = displaced.first_operation[circuit0 // n_samples]
+        state, scratch = advance(code, base, done, until, buffers, state, scratch)
+        done = until
+        copy_lanes(buffers[state], n_samples, buffers[block], lanes.sample, 1 << min(done, code.n_qubits))
+        block, scratch = finish_block(code, base, displaced, lanes, done, buffers, block, scratch)
+        found = np.empty((n_paulis, circuits.size))
+        if noise.shots == 0:
+            exact_values(seen, buffers, block, scratch, code.n_qubits, circuits.size, found)
+        else:
+            samples, rows = first_sample + lanes.sample, noise.displacement_start + lanes.row
+            sampled_values(seen, buffers, block, scratch, code.n_qubits, circuits.size, noise, rows, samples, found)
+        for i in range(circuits.size):
+            for m in range(n_paulis):
+                values[lanes.sample[i], lanes.row[i], m] = found[m, i]
+
+
+@kernel
+def run_all(code, seen, angles, displaced, noise, max_width, values):
+    """values [S, D, M] of a whole job."""
+    buffers = np.empty((3, 2, max_width << code.n_qubits))
+    for first in range(0, len(values), max_width):
+        stop = min(first + max_width, len(values))
+        base = make_base(code, Angles(angles.shared, angles.column, angles.data[first:stop]))
+        place = noise.sample_start + first
+        run_samples(code, seen, base, displaced, noise, place, max_width, buffers, values[first:stop])
 
 
 def _build(digest: int) -> Any:
-    def forward(
-        code, seen, shared_angles, angle_column, all_data_angles, rows, order, first_operation, max_width,
-        shots, step, sample_start, displacement_start, keys, values,
-    ):  # fmt: skip
-        """Fill values [S, D, M]; see `engine.run_forward` for the arguments. shots 0: exact."""
+    def forward(code, seen, angles, displaced, noise, max_width, values):
         _ = digest
-        n_ops, n_qubits = code.kind.size, code.n_qubits
-        n_samples, n_rows, n_paulis = values.shape
-        per_sample = per_sample_operations(code, angle_column)
-        moved_in_block = np.zeros(n_ops, np.bool_)
-        buffers = np.empty((3, 2, max_width << n_qubits))
-        n_scratch = scratch_rows(code)
-        for sample0 in range(0, n_samples, max_width):
-            base_width = min(max_width, n_samples - sample0)
-            data_angles = all_data_angles[sample0 : sample0 + base_width]
-            cosine, sine = np.empty((code.trig_angle.size, base_width)), np.empty((code.trig_angle.size, base_width))
-            fill_trig(code, shared_angles, angle_column, data_angles, cosine, sine)
-            coefficients = np.empty((code.n_coefficients, base_width))
-            fill_base(code, per_sample, cosine, sine, coefficients)
-            base_tile = np.empty((n_scratch, tile_length(base_width)))
-            base_work = np.empty((32, base_tile.shape[1]))
-            base, block, scratch = 0, 1, 2
-            start_zero(buffers[base], base_width)
-            done = 0  # operations that the base states have seen
-            n_circuits = n_rows * base_width
-            for circuit0 in range(0, n_circuits, max_width):
-                width = min(max_width, n_circuits - circuit0)
-                circuit = np.arange(circuit0, circuit0 + width)
-                lane_sample = circuit % base_width
-                lane_row = order[circuit // base_width]
-                until = first_operation[circuit0 // base_width]
-                for op in range(done, until):
-                    uniform = base_width == 1 or not per_sample[op]
-                    own = coefficients[code.coefficient[op] : code.coefficient[op + 1], : 1 if uniform else base_width]
-                    base, scratch = apply_operation(
-                        code, op, own, uniform, False, buffers, base, scratch, base_width, base_tile, base_work
-                    )
-                done = max(done, until)
-                copy_lanes(buffers[base], base_width, buffers[block], width, lane_sample, 1 << min(done, n_qubits))
-                moved_in_block[:] = False
-                for place in range(circuit0 // base_width, (circuit0 + width - 1) // base_width + 1):
-                    for entry in range(rows[0][order[place]], rows[0][order[place] + 1]):
-                        if code.angle_operation[rows[1][entry]] < n_ops:
-                            moved_in_block[code.angle_operation[rows[1][entry]]] = True
-                tile = np.empty((n_scratch, tile_length(width)))
-                work = np.empty((32, tile.shape[1]))
-                for op in range(done, n_ops):
-                    t0, t1, c0, c1 = code.trig[op], code.trig[op + 1], code.coefficient[op], code.coefficient[op + 1]
-                    uniform = False
-                    if moved_in_block[op]:
-                        block_cosine, block_sine = np.empty((t1 - t0, width)), np.empty((t1 - t0, width))
-                        for t in range(t0, t1):
-                            for i in range(width):
-                                block_cosine[t - t0, i] = cosine[t, lane_sample[i]]
-                                block_sine[t - t0, i] = sine[t, lane_sample[i]]
-                        displaced_trig(
-                            code, op, shared_angles, rows, lane_row, lane_sample, shared_angles, angle_column, data_angles,
-                            block_cosine, block_sine,
-                        )  # fmt: skip
-                        own = np.empty((c1 - c0, width))
-                        operation_coefficients(code, op, block_cosine, block_sine, own)
-                    elif per_sample[op] and base_width > 1:
-                        own = np.empty((c1 - c0, width))
-                        for c in range(c0, c1):
-                            for i in range(width):
-                                own[c - c0, i] = coefficients[c, lane_sample[i]]
-                    else:
-                        own = coefficients[c0:c1, :1]
-                        uniform = True
-                    block, scratch = apply_operation(
-                        code, op, own, uniform, False, buffers, block, scratch, width, tile, work
-                    )
-                block_values = np.empty((n_paulis, width))
-                if shots == 0:
-                    exact_values(seen, buffers, block, scratch, n_qubits, width, block_values)
-                else:
-                    sampled_values(
-                        seen, buffers, block, scratch, n_qubits, width, shots, keys, displacement_start + lane_row,
-                        sample_start + sample0 + lane_sample, step, block_values,
-                    )  # fmt: skip
-                for i in range(width):
-                    for m in range(n_paulis):
-                        values[sample0 + lane_sample[i], lane_row[i], m] = block_values[m, i]
+        run_all(code, seen, angles, displaced, noise, max_width, values)
 
     return entry_point(forward)
 
 
 forward = _build(source_digest())
+"""Fill values [S, D, M], see `run_all`; compiled on first call or read from disk."""

@@ -81,15 +81,16 @@ def rotate_basis(re, im, n_qubits, width, basis):
 
 
 @kernel
-def sampled_values(seen, buffers, state, scratch, n_qubits, width, shots, keys, displacement, sample, step, values):
-    """values [M, width]: means of the +-1 outcomes of `shots` shots per group; ``buffers[scratch]`` is destroyed.
+def sampled_values(seen, buffers, state, scratch, n_qubits, width, noise, displacement, sample, values):
+    """values [M, width]: means of the +-1 outcomes of ``noise.shots`` shots per group; ``buffers[scratch]`` is destroyed.
 
-    keys: uint64 [G]. displacement, sample: int64 [width], the circuits' places in the run.
+    noise: see ``forward.Noise``. displacement, sample: int64 [width], the circuits' places in the run.
     """
     size = 1 << n_qubits
     weights, counts = np.empty(size), np.empty(size, np.int64)
     threshold, alias = np.empty(size, np.uint32), np.empty(size, np.uint32)
     small, large = np.empty(size, np.int64), np.empty(size, np.int64)
+    shots, keys = noise.shots, noise.keys
     words = np.empty((shots + 3) // 4 * 4, np.uint32)
     plane0, plane1 = buffers[scratch, 0], buffers[scratch, 1]
     for group in range(keys.size):
@@ -104,7 +105,7 @@ def sampled_values(seen, buffers, state, scratch, n_qubits, width, shots, keys, 
             for j in range(size):
                 weights[j] = plane0[j * width + lane]
             alias_table(weights, threshold, alias, small, large)
-            fill_words(keys[group], displacement[lane], sample[lane], step, words)
+            fill_words(keys[group], displacement[lane], sample[lane], noise.step, words)
             draw_counts(threshold, alias, words, shots, n_qubits, counts)
             for j in range(size):
                 plane0[j * width + lane] = counts[j]

@@ -112,12 +112,13 @@ def insert_zeros(index, bits):
 
 
 @kernel
-def apply_block(re, im, n_qubits, width, bits, rows, tile, work):
+def apply_block(re, im, n_qubits, width, bits, rows, tile):
     """Multiply the rows ``base | rows[0..m-1]`` by an m x m matrix, for every `base` that is 0 at `bits`, in place.
 
-    tile: rows 2 (r m + c) and the next hold the real and imaginary part of entry (r, c). work: float64 [2 m, length], scratch.
+    tile: rows 2 (r m + c) and the next hold the real and imaginary part of entry (r, c), rows 2 m m and on are scratch.
     """
     m = rows.size
+    work = tile[2 * m * m : 2 * m * (m + 1)]
     run = np.int64(1) << bits[0]  # rows that follow one another for the same base bits
     length = min(run * width, tile.shape[1])
     for outer in range((np.int64(1) << (n_qubits - bits.size)) // run):
@@ -166,11 +167,20 @@ def tile_length(width):
 
 
 @kernel
-def apply_operation(code, op, coefficients, uniform, inverse, buffers, state, scratch, width, tile, work):
+def tile_rows(code):
+    """Rows of a tile: the coefficients of the largest block and its states, or the 4 of a turn."""
+    rows = np.int64(4)
+    for m in code.block_size:
+        rows = max(rows, 2 * m * (m + 1))
+    return rows
+
+
+@kernel
+def apply_operation(code, op, coefficients, uniform, inverse, buffers, state, scratch, width, tile):
     """Apply operation `op` (or its inverse) to ``buffers[state]``; returns the new places of (state, scratch).
 
     buffers: float64 [., 2, 2**n * width], blocks as (re, im) planes. coefficients: float64 [rows of op, width], one column if
-    `uniform`, already inverted if `inverse`. A GROW has no inverse. tile, work: scratch with `tile_length` columns.
+    `uniform`, already inverted if `inverse`. A GROW has no inverse. tile: float64 [tile_rows, tile_length], scratch.
     """
     kind = code.kind[op]
     re, im = buffers[state, 0], buffers[state, 1]
@@ -195,7 +205,7 @@ def apply_operation(code, op, coefficients, uniform, inverse, buffers, state, sc
             first = code.block_coefficient[block] - code.coefficient[op]
             spread_tile(coefficients[first : first + 2 * m * m], 1 if uniform else width, tile[: 2 * m * m])
             rows = code.block_rows[code.block_row[block] : code.block_row[block] + m]
-            apply_block(re, im, code.n_qubits, width, bits, rows, tile, work)
+            apply_block(re, im, code.n_qubits, width, bits, rows, tile)
     else:
         out_re, out_im = buffers[scratch, 0], buffers[scratch, 1]
         source = code.permutations[code.bit[op]]

@@ -1,0 +1,172 @@
+"""The adjoint method: all derivatives of an exact expectation value from one forward and one reverse sweep.
+
+T. Jones and J. Gacon, "Efficient calculation of gradients in classical simulations of variational quantum algorithms",
+arXiv:2009.02823. With ``psi_k`` the state after gate k, ``dU_k/da = i G_k U_k`` and ``lambda_k`` the state ``P psi`` carried back
+to just after gate k, ``d<P>/da_k = -2 Im <lambda_k|G_k|psi_k>``.
+
+Here gates come in fused runs. Gate k of a run has, seen from the end of the run, the generator ``V G_k V+`` with V the product of the gates
+after it: for one-qubit gates the rotation axis turned by V. Operations of one stage share no qubit, so all their inner products
+are taken between the states at the stage's end, and each block comes into the cache once per stage.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from actors.simulation.coefficients import Angles, invert_coefficients, quaternion_product
+from actors.simulation.derivative_kernels import apply_pauli, generator_product, turn_products
+from actors.simulation.forward import advance, make_base, start_zero
+from actors.simulation.jit import entry_point, fma, kernel, source_digest
+from actors.simulation.measure_kernels import exact_values
+from actors.simulation.program import BLOCKS, TURN
+from actors.simulation.state_kernels import apply_operation, tile_length, tile_rows
+
+
+@kernel
+def turned_axes(code, base, op, axes):
+    """axes [T, 3, width]: for the rotations of a GROW or TURN, their axes as seen at the end of its run."""
+    for lane in range(axes.shape[2]):
+        v0, v1, v2, v3 = 1.0, 0.0, 0.0, 0.0  # V, the product of the rotations after this one
+        for row in range(code.trig[op + 1] - 1, code.trig[op] - 1, -1):
+            x, y, z = code.axis[row, 0], code.axis[row, 1], code.axis[row, 2]
+            t0, t1, t2, t3 = quaternion_product(v0, v1, v2, v3, 0.0, z, -y, x)
+            _, z, minus_y, x = quaternion_product(t0, t1, t2, t3, v0, -v1, -v2, -v3)
+            axes[row, 0, lane], axes[row, 1, lane], axes[row, 2, lane] = x, -minus_y, z
+            cos, sin, even, odd = base.cosine[row, lane], base.sine[row, lane], code.even[row], code.odd[row]
+            v0, v1, v2, v3 = quaternion_product(
+                v0,
+                v1,
+                v2,
+                v3,
+                fma(cos, even[0], sin * odd[0]),
+                fma(cos, even[1], sin * odd[1]),
+                fma(cos, even[2], sin * odd[2]),
+                fma(cos, even[3], sin * odd[3]),
+            )
+
+
+@kernel
+def add_products(code, op, axes, wanted, re, im, lam_re, lam_im, width, sums, out):
+    """out [Kj, width] = the derivatives by the wanted angles of operation `op`, from the states at the end of its stage.
+
+    wanted: int64 [T], for each trig row the place of its angle in the Jacobian, -1 if not wanted.
+    """
+    n_qubits = code.n_qubits
+    if code.kind[op] == BLOCKS:
+        place = wanted[code.trig[op]]
+        bits = code.block_bits[code.op_bit[op] : code.op_bit[op + 1]]
+        first, stop = code.op_generator[op], code.op_generator[op + 1]
+        rows, entries = code.generator_rows[first:stop], code.generator[first:stop]
+        generator_product(re, im, lam_re, lam_im, n_qubits, width, bits, rows, entries, sums)
+        for lane in range(width):
+            out[place, lane] = -2.0 * sums[0, lane]
+        return
+    turn_products(re, im, lam_re, lam_im, width << code.bit[op], width, sums)
+    for row in range(code.trig[op], code.trig[op + 1]):
+        if wanted[row] >= 0:
+            for lane in range(width):
+                x, y, z = axes[row, 0, lane], axes[row, 1, lane], axes[row, 2, lane]
+                total = fma(x, sums[0, lane], fma(y, sums[1, lane], z * sums[2, lane]))
+                out[wanted[row], lane] = -2.0 * total
+
+
+@kernel
+def wanted_operations(code, wanted):
+    """bool [O]: operations with a wanted angle."""
+    result = np.zeros(code.kind.size, np.bool_)
+    for op in range(result.size):
+        for row in range(code.trig[op], code.trig[op + 1]):
+            if wanted[row] >= 0:
+                result[op] = True
+    return result
+
+
+@kernel
+def reverse_sweep(code, base, wanted, buffers, state, scratch, first_lambda, out):
+    """out [V, Kj, width]: derivatives by the wanted angles for the V blocks ``buffers[first_lambda:]`` (lambda = P psi).
+
+    ``buffers[state]`` holds psi at the end of the circuit; all states are carried back to the first wanted operation.
+    """
+    width, n_lambdas = len(base.angles.data), len(out)
+    has_wanted = wanted_operations(code, wanted)
+    axes = np.empty((code.trig_angle.size, 3, width))
+    inverse = np.empty((code.n_coefficients, width))
+    for op in range(code.kind.size):
+        c0, c1, lanes = code.coefficient[op], code.coefficient[op + 1], width if base.per_sample[op] else 1
+        invert_coefficients(code, op, base.coefficients[c0:c1, :lanes], inverse[c0:c1, :lanes])
+        if has_wanted[op] and code.kind[op] <= TURN:
+            turned_axes(code, base, op, axes)
+    tile = np.empty((tile_rows(code), tile_length(width)))
+    sums = np.empty((3, tile_length(width)))
+    places = first_lambda + np.arange(n_lambdas)
+    for stage in range(code.stage.size - 2, -1, -1):
+        start, stop = code.stage[stage], code.stage[stage + 1]
+        if not has_wanted[:stop].any():
+            break
+        for v in range(n_lambdas):
+            lam = buffers[places[v]]
+            for op in range(start, stop):
+                if has_wanted[op]:
+                    psi = buffers[state]
+                    add_products(code, op, axes, wanted, psi[0], psi[1], lam[0], lam[1], width, sums, out[v])
+        if stage == 0:
+            break
+        for v in range(-1, n_lambdas):  # -1: psi itself, last needed by the products above
+            place = state if v < 0 else places[v]
+            for op in range(stop - 1, start - 1, -1):
+                own = inverse[code.coefficient[op] : code.coefficient[op + 1], : width if base.per_sample[op] else 1]
+                place, scratch = apply_operation(
+                    code, op, own, not base.per_sample[op], True, buffers, place, scratch, width, tile
+                )
+            if v < 0:
+                state = place
+            else:
+                places[v] = place
+
+
+@kernel
+def run_block(code, seen, base, wanted, n_together, buffers, values, jacobian):
+    """values [M, width], jacobian [M, Kj, width] of one block of samples, `n_together` strings to a reverse sweep."""
+    width, n_paulis, n_qubits = len(base.angles.data), len(values), code.n_qubits
+    for first in range(0, n_paulis, n_together):
+        strings = np.arange(first, min(first + n_together, n_paulis))
+        start_zero(buffers[0], width)
+        state, scratch = advance(code, base, 0, code.kind.size, buffers, 0, 1)
+        if first == 0:
+            exact_values(seen, buffers, state, scratch, n_qubits, width, values)
+        re, im = buffers[state, 0], buffers[state, 1]
+        for slot, m in enumerate(strings):
+            lam = buffers[2 + slot]
+            apply_pauli(
+                re, im, lam[0], lam[1], n_qubits, width, seen.flip[m], seen.sign_mask[m], seen.n_y[m], seen.sign[m]
+            )
+        reverse_sweep(code, base, wanted, buffers, state, scratch, 2, jacobian[strings[0] : strings[-1] + 1])
+
+
+@kernel
+def run_all(code, seen, angles, wanted, width, n_together, values, jacobian):
+    """values [S, M] and jacobian [S, M, Kj]; the last block is filled up with copies of the last sample."""
+    n_samples, n_paulis, n_wanted = jacobian.shape
+    buffers = np.empty((2 + n_together, 2, width << code.n_qubits))
+    found, derivatives = np.empty((n_paulis, width)), np.zeros((n_paulis, n_wanted, width))
+    for first in range(0, n_samples, width):
+        samples = np.minimum(first + np.arange(width), n_samples - 1)
+        base = make_base(code, Angles(angles.shared, angles.column, angles.data[samples]))
+        run_block(code, seen, base, wanted, n_together, buffers, found, derivatives)
+        for lane in range(min(width, n_samples - first)):
+            values[first + lane] = found[:, lane]
+            jacobian[first + lane] = derivatives[:, :, lane]
+
+
+def _build(digest: int) -> Any:
+    def adjoint(code, seen, angles, wanted, width, n_together, values, jacobian):
+        _ = digest
+        run_all(code, seen, angles, wanted, width, n_together, values, jacobian)
+
+    return entry_point(adjoint)
+
+
+adjoint = _build(source_digest())
+"""Fill values [S, M] and jacobian [S, M, Kj], see `run_all`; compiled on first call or read from disk."""

@@ -1,0 +1,81 @@
+"""Inner products ``Im <lambda|G|psi>`` per lane, from which the adjoint method builds derivatives.
+
+Layout: planes flat, element ``row * width + lane``, of two blocks of the same width; accumulators hold `tile_length` columns, that is
+several basis rows of every lane side by side, and are folded at the end. The order of a lane's sum depends on the width, so
+the adjoint loop uses one width per program.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from actors.simulation.jit import fma, kernel
+from actors.simulation.measure_kernels import odd_parity
+from actors.simulation.state_kernels import insert_zeros
+
+
+@kernel
+def fold(sums, length, width):
+    """Add up the parts of `sums` [rows, >= length] that belong to the same lane, into the first `width` columns."""
+    while length > width:
+        length //= 2
+        sums[:, :length] += sums[:, length : 2 * length]
+
+
+@kernel
+def turn_products(re, im, lam_re, lam_im, stride, width, sums):
+    """sums[0..2, :width] = Im <lambda|X|psi>, Im <lambda|Y|psi>, Im <lambda|Z|psi> on the bit of `stride`."""
+    length = min(stride, sums.shape[1])
+    sums[:3, :length] = 0.0
+    x, y, z = sums[0, :length], sums[1, :length], sums[2, :length]
+    for base in range(0, re.size, 2 * stride):
+        for low in range(base, base + stride, length):
+            high = low + stride
+            a, b, c, d = re[low : low + length], im[low : low + length], re[high : high + length], im[high : high + length]
+            e, f = lam_re[low : low + length], lam_im[low : low + length]
+            g, h = lam_re[high : high + length], lam_im[high : high + length]
+            for i in range(length):
+                x[i] += fma(e[i], d[i], fma(-f[i], c[i], fma(g[i], b[i], -h[i] * a[i])))
+                y[i] += fma(g[i], a[i], fma(h[i], b[i], fma(-e[i], c[i], -f[i] * d[i])))
+                z[i] += fma(e[i], b[i], fma(-f[i], a[i], fma(-g[i], d[i], h[i] * c[i])))
+    fold(sums[:3], length, width)
+
+
+@kernel
+def generator_product(re, im, lam_re, lam_im, n_qubits, width, bits, rows, entries, sums):
+    """sums[0, :width] = Im <lambda|G|psi> for the G with the entries ``G[rows[e, 0], rows[e, 1]] = entries[e]`` on `bits`."""
+    run = np.int64(1) << bits[0]
+    length = min(run * width, sums.shape[1])
+    sums[0, :length] = 0.0
+    total = sums[0, :length]
+    for outer in range((np.int64(1) << (n_qubits - bits.size)) // run):
+        start = insert_zeros(outer * run, bits) * width
+        for low in range(start, start + run * width, length):
+            for entry in range(entries.size):
+                row, column = low + rows[entry, 0] * width, low + rows[entry, 1] * width
+                g_re, g_im = entries[entry].real, entries[entry].imag
+                e, f = lam_re[row : row + length], lam_im[row : row + length]
+                a, b = re[column : column + length], im[column : column + length]
+                for i in range(length):
+                    overlap_re = fma(e[i], a[i], f[i] * b[i])
+                    overlap_im = fma(e[i], b[i], -f[i] * a[i])
+                    total[i] = fma(g_re, overlap_im, fma(g_im, overlap_re, total[i]))
+    fold(sums[:1], length, width)
+
+
+@kernel
+def apply_pauli(re, im, out_re, out_im, n_qubits, width, flip, sign_mask, n_y, sign):
+    """out = sign P psi for the string that maps ``|j>`` to ``i**n_y (-1)**parity(j & sign_mask) |j ^ flip>``."""
+    for j in range(np.int64(1) << n_qubits):
+        k = j ^ flip
+        factor = -sign if odd_parity(j & sign_mask) != (n_y % 4 >= 2) else sign
+        a, b = re[j * width : (j + 1) * width], im[j * width : (j + 1) * width]
+        to_re, to_im = out_re[k * width : (k + 1) * width], out_im[k * width : (k + 1) * width]
+        if n_y % 2 == 0:
+            for i in range(width):
+                to_re[i] = factor * a[i]
+                to_im[i] = factor * b[i]
+        else:
+            for i in range(width):
+                to_re[i] = -factor * b[i]
+                to_im[i] = factor * a[i]

@@ -1,0 +1,105 @@
+"""The ``qfleet`` command. Thin: it reads arguments, calls one pipeline, prints, and turns errors into words and exit codes.
+
+Exit codes: 0 done, 2 bad input (nothing was started), 1 failure, 130 interrupted (state saved). Heavy modules are imported after the
+arguments are read, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from orchestrator.errors import QfleetError
+
+_EPILOG = "Exit codes: 0 done, 1 failure, 2 bad input, 130 interrupted (state saved)."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; the return value is its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        outcome: dict[str, Any] = importlib.import_module(options.module).run(options)
+    except QfleetError as error:
+        return _fail(options, error.exit_code, type(error).__name__, str(error))
+    except KeyboardInterrupt as error:
+        result = getattr(error, "result", None)
+        print(f"\n{str(error) or 'interrupted'}", file=sys.stderr)
+        if options.json and result is not None:
+            print(json.dumps(result.to_json()))
+        return 130
+    except BrokenPipeError:  # the reader of our output went away, e.g. `| head`
+        sys.stderr.close()
+        return 1
+    if options.json:
+        print(json.dumps(outcome))
+    return 0
+
+
+def _fail(options: argparse.Namespace, code: int, kind: str, message: str) -> int:
+    print(f"qfleet: {message}", file=sys.stderr)
+    if options.json:
+        print(json.dumps({"error": {"type": kind, "message": message}, "exit_code": code}))
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="qfleet",
+        description="Train variational quantum models on a fleet of backends.",
+        epilog=_EPILOG,
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    train = _command(commands, "train", "train a model from a configuration file")
+    train.add_argument("config", help="TOML file, e.g. pipelines/configs/breast_cancer.toml")
+    _add_overrides(train)
+    _add_actors(train)
+    train.add_argument("--dry-run", action="store_true", help="check everything and print what would run; start nothing")
+
+    resume = _command(commands, "resume", "continue a run from its last checkpoint")
+    _add_run(resume)
+    _add_actors(resume)
+
+    evaluate = _command(commands, "evaluate", "score the best parameters of a run")
+    _add_run(evaluate)
+    evaluate.add_argument("--split", choices=("train", "validation", "test"), default="test", help="default: test")
+    evaluate.add_argument("--shots", type=int, help="repetitions of each circuit; default: as in training")
+    evaluate.add_argument("--backend", help="another backend than in training")
+    _add_actors(evaluate)
+
+    benchmark = _command(commands, "benchmark", "measure this machine")
+    benchmark.add_argument("what", choices=("overhead",), help="overhead: wall time of a step less the engine's")
+    benchmark.add_argument("config", nargs="?", help="default: the built-in breast cancer job")
+    benchmark.add_argument("--steps", type=int, default=200, help="steps to time (default: 200)")
+    _add_overrides(benchmark)
+    return parser
+
+
+def _command(commands: Any, name: str, summary: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=summary, epilog=_EPILOG)
+    parser.set_defaults(module=f"pipelines.{name}")
+    parser.add_argument("--json", action="store_true", help="print one JSON object last, on stdout")
+    return parser
+
+
+def _add_overrides(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override a key, e.g. run.epochs=5"
+    )
+
+
+def _add_actors(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--actors", type=int, metavar="N", help="number of Ray actors")
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", help="run name, path of its folder, MLflow run id, or 'latest'")
+    parser.add_argument("--directory", default="runs", help="where run names are looked up (default: runs)")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""``qfleet evaluate``: score the best parameters of a run on one of its splits, on the same backend or another."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from typing import Any
+
+import numpy as np
+
+from orchestrator.config import TrainingConfig
+from orchestrator.coordinator import Coordinator
+from orchestrator.errors import InputError
+from orchestrator.training.loop import evaluate_samples
+from orchestrator.training.reports import Samples
+from pipelines.compose import build_backend, build_coordinator
+from pipelines.run_folder import RunFolder
+from pipelines.run_setup import PreparedRun, best_params, load_run
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Evaluate a run as the command line says. Returns what ``--json`` prints."""
+    from pipelines.report import print_sections
+
+    folder = RunFolder.find(options.run, options.directory)
+    overrides = [] if options.shots is None else [f"backend.shots={options.shots}"]
+    overrides += [] if options.backend is None else [f"backend.name={options.backend}"]
+    # A few circuits do not pay for a fleet: they run in this process unless actors are asked for.
+    overrides += ["fleet.dispatcher=serial"] if options.actors is None else [f"fleet.n_actors={options.actors}"]
+    prepared, _ = load_run(folder)
+    config = prepared.config.with_overrides(overrides)
+    params, epoch = best_params(folder)
+    started = time.perf_counter()
+    coordinator = build_coordinator(config.fleet, build_backend(config))
+    try:
+        figures = score(prepared, config, params, coordinator, options.split)
+    finally:
+        coordinator.dispatcher.close()
+    figures["seconds"] = {"total": time.perf_counter() - started}
+    about = {"run_name": folder.name, "run_id": folder.mlflow_run_id, "best_epoch": epoch, "split": options.split}
+    print_sections(f"{folder.name}: {options.split} split", _sections(about, figures))
+    return about | figures
+
+
+def score(
+    prepared: PreparedRun, config: TrainingConfig, params: np.ndarray, coordinator: Coordinator, split: str
+) -> dict[str, Any]:
+    """Metrics by tracking name (``test/accuracy`` ...), the confusion matrix for classes, and what it took.
+
+    Raises:
+        InputError: the split is empty.
+    """
+    samples: Samples = getattr(prepared.data, split)
+    if not len(samples.targets):
+        raise InputError(f"the {split} split is empty: this run was trained with data.{split}_fraction = 0")
+    outputs, used = evaluate_samples(
+        prepared.task.model, params, samples.features, coordinator,
+        shots=config.backend.shots, seed=config.run.seed, purpose=split,
+    )  # fmt: skip
+    loss = prepared.task.loss
+    prefix = "val" if split == "validation" else split
+    figures: dict[str, Any] = {
+        "metrics": {f"{prefix}/{name}": value for name, value in loss.metrics(outputs, samples.targets).items()},
+        "samples": len(samples.targets),
+        "circuits": used.n_circuits,
+        "shots": used.n_shots,
+        "cost_usd": used.cost_usd,
+    }
+    if prepared.data.class_names is not None:
+        names = prepared.data.class_names
+        figures["classes"] = list(names)
+        figures["confusion"] = confusion_matrix(samples.targets, loss.predict(outputs)["prediction"], len(names)).tolist()
+    return figures
+
+
+def confusion_matrix(actual: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:
+    """int64 [K, K]: row = actual class, column = predicted class."""
+    return np.bincount(actual * n_classes + predicted, minlength=n_classes**2).reshape(n_classes, n_classes)
+
+
+def _sections(about: dict[str, Any], figures: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    sections: dict[str, dict[str, Any]] = {
+        "Scores": dict(figures["metrics"]),
+        "Work": {
+            "samples": figures["samples"],
+            "circuits": figures["circuits"],
+            "shots": figures["shots"],
+            "cost": f"{figures['cost_usd']:.2f} USD",
+            "time": f"{figures['seconds']['total']:.2f} s",
+            "parameters of epoch": about["best_epoch"],
+        },
+    }
+    if "confusion" in figures:
+        sections["Actual class: predicted counts"] = {
+            name: ", ".join(f"{other}: {count}" for other, count in zip(figures["classes"], row, strict=True) if count)
+            for name, row in zip(figures["classes"], figures["confusion"], strict=True)
+        }
+    return sections
+
+
+if __name__ == "__main__":
+    from pipelines.cli import main
+
+    sys.exit(main(["evaluate", *sys.argv[1:]]))

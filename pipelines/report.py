@@ -1,0 +1,179 @@
+"""What is said about a run: its parameters for MLflow, the summary before it, the table and the line that opens it after it."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from orchestrator.planning.derivative import LinearDerivative
+from pipelines.progress import (
+    format_count,
+    format_duration,
+    format_metric,
+    format_rate,
+    format_usd,
+    metric_label,
+    result_table,
+)
+from pipelines.result import TrainingResult
+from pipelines.run_setup import PreparedRun
+
+Sections = Mapping[str, Mapping[str, str | Mapping[str, str]]]
+
+
+def summary(run: PreparedRun) -> dict[str, Any]:
+    """What would run, as plain values: sizes, circuits by step, epoch and run."""
+    task, data = run.task, run.data
+    per_sample = circuits_per_sample(run)
+    n_train = len(data.train.targets)
+    n_validation = 0 if task.validation is None else len(task.validation.targets) * _circuits_per_forward(run)
+    n_full, rest = divmod(task.n_steps, task.n_batches)
+    n_samples = n_full * n_train + min(rest * run.config.run.batch_size, n_train)
+    n_epochs = math.ceil(task.n_steps / task.n_batches)
+    return {
+        "dry_run": True,
+        "data": data.source,
+        "samples": {"train": n_train, "validation": len(data.validation.targets), "test": len(data.test.targets)},
+        "features": data.n_features,
+        "classes": None if data.class_names is None else list(data.class_names),
+        "qubits": task.model.template.n_qubits,
+        "gates": len(task.model.template.gates),
+        "parameters": task.model.n_params,
+        "circuit_parameters": task.model.n_circuit_params,
+        "trainable_parameters": int((~task.model.frozen).sum()),
+        "observables": list(task.model.readout.names),
+        "gradient_rule": task.rule.name,
+        "backend": run.config.backend.name,
+        "shots": run.config.backend.shots,
+        "steps": task.n_steps,
+        "circuits_per_sample": per_sample,
+        "circuits_per_step": per_sample * min(run.config.run.batch_size, n_train),
+        "circuits": n_samples * per_sample + n_epochs * n_validation,
+    }
+
+
+def circuits_per_sample(run: PreparedRun) -> int:
+    """Circuits that one sample's value and gradient take (adjoint: one, its reverse sweep not counted as a circuit)."""
+    derivative = run.task.derivative
+    rows = len(derivative.displacements) if isinstance(derivative, LinearDerivative) else 1
+    return rows * _circuits_per_forward(run)
+
+
+def _circuits_per_forward(run: PreparedRun) -> int:
+    return len(run.task.model.measured.groups) if run.config.backend.shots else 1
+
+
+def run_parameters(run: PreparedRun) -> dict[str, Any]:
+    """Every configuration key, and what follows from them, as MLflow parameters."""
+    task = run.task
+    derived = {
+        "model.n_params": task.model.n_params,
+        "model.n_trainable": int((~task.model.frozen).sum()),
+        "model.n_gates": len(task.model.template.gates),
+        "gradient.rule_used": task.rule.name,
+        "data.digest": run.data.digest,
+        "data.n_train": len(run.data.train.targets),
+        "data.n_validation": len(run.data.validation.targets),
+        "data.n_test": len(run.data.test.targets),
+    }
+    return run.config.flattened() | derived
+
+
+def headline(run: PreparedRun) -> list[str]:
+    """Two lines that say what is about to run."""
+    about = summary(run)
+    exact = f"{about['shots']} shots" if about["shots"] else "exact"
+    fleet = run.config.fleet
+    where = f"{fleet.n_actors} Ray actors" if fleet.dispatcher == "ray" else "in this process"
+    sizes = "/".join(str(n) for n in about["samples"].values())
+    return [
+        f"{about['data']}: {sizes} samples (train/validation/test), {about['features']} features",
+        f"{about['qubits']} qubits, {about['gates']} gates, {about['parameters']} parameters · {about['gradient_rule']} · "
+        f"{about['backend']} ({exact}) · {where}",
+    ]
+
+
+def summary_sections(run: PreparedRun) -> Sections:
+    """`summary` for people."""
+    about = summary(run)
+    counts = about["samples"]
+    data = {
+        "source": str(about["data"]),
+        "samples": ", ".join(f"{name} {count}" for name, count in counts.items()),
+        "features": str(about["features"]),
+    }
+    if about["classes"] is not None:
+        data["classes"] = ", ".join(about["classes"])
+    return {
+        "Model": {
+            "circuit": f"{about['qubits']} qubits, {about['gates']} gates",
+            "parameters": f"{about['parameters']} ({about['trainable_parameters']} trainable)",
+            "observables": ", ".join(about["observables"]),
+        },
+        "Data": data,
+        "Work": {
+            "gradient rule": about["gradient_rule"],
+            "backend": f"{about['backend']}, {about['shots'] or 'no'} shots" + ("" if about["shots"] else " (exact)"),
+            "steps": format_count(about["steps"]),
+            "circuits a step": format_count(about["circuits_per_step"]),
+            "circuits in all": format_count(about["circuits"]),
+        },
+    }
+
+
+def print_sections(title: str, sections: Mapping[str, Mapping[str, Any]], footer: Sequence[str] = (), *, to_stdout: bool = True) -> None:
+    """A table of sections, on stdout (or stderr where stdout is for machines)."""
+    texts: Sections = {
+        heading: {label: value if isinstance(value, Mapping) else str(value) for label, value in rows.items()}
+        for heading, rows in sections.items()
+    }
+    result_table(title, texts, footer, file=sys.stdout if to_stdout else sys.stderr)
+
+
+def print_result(result: TrainingResult, run: PreparedRun, *, to_stdout: bool = True) -> None:
+    """The result table, where the files are, and how to open the run in MLflow."""
+    metrics, seconds = result.metrics, result.seconds
+    about = summary(run)
+    scores: dict[str, dict[str, str]] = {}
+    for name, value in metrics.items():
+        split, _, measure = name.rpartition("/")
+        scores.setdefault(metric_label(measure), {})[split] = format_metric(name, value)
+    stages = {k: v for k, v in seconds.items() if k != "total"}
+    sections: Sections = {
+        "Scores (best parameters)": scores,
+        "Training": {
+            "best epoch": f"{result.best['epoch']} of {len(result.history)} ({result.best['metric']} {result.best['value']:.4f})",
+            "stopped": result.stop_reason or "interrupted",
+            "steps": format_count(result.n_steps),
+            "gradient rule": about["gradient_rule"],
+        },
+        "Model": summary_sections(run)["Model"],
+        "Work": {
+            "circuits": f"{format_count(result.totals.n_circuits)} ({format_rate(result.totals.n_circuits, seconds['train'], 'circuits')})",
+            "shots": format_count(result.totals.n_shots) if result.totals.n_shots else "none (exact)",
+            "cost": format_usd(result.totals.cost_usd),
+            "time": f"{format_duration(seconds['total'])} ("
+            + ", ".join(f"{k} {format_duration(v)}" for k, v in stages.items() if "." not in k)
+            + ")",
+            "parameters": f"sha256 {result.to_json()['params_sha256'][:16]}…",
+        },
+    }
+    footer = [f"files    {result.folder.path}", f"plot     {result.folder.path / 'artifacts' / 'training.png'}"]
+    if result.tracking_uri is not None:
+        footer.append(f"MLflow   {open_line(result.tracking_uri, result.run_id, result.experiment_id)}")
+    headline_metric = next((m for m in ("test/accuracy", "test/r2", "val/accuracy", "val/r2") if m in metrics), None)
+    title = result.folder.name
+    if headline_metric:
+        title += f": {metric_label(headline_metric)} {format_metric(headline_metric, metrics[headline_metric])}"
+    print_sections(title, sections, footer, to_stdout=to_stdout)
+
+
+def open_line(uri: str, run_id: str, experiment_id: str | None) -> str:
+    """One line that says how to open a run in MLflow."""
+    place = f"/#/experiments/{experiment_id}/runs/{run_id}"
+    if uri.startswith(("http://", "https://")):
+        return uri.rstrip("/") + place
+    return f"mlflow ui --backend-store-uri {shlex.quote(uri)}   then http://127.0.0.1:5000{place}"

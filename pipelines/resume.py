@@ -1,0 +1,21 @@
+"""``qfleet resume``: continue a run from its last checkpoint, to the bits of an undisturbed one."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Resume the run. Returns what ``--json`` prints."""
+    from pipelines.train import finish
+    from pipelines.trainer import Trainer
+
+    return finish(Trainer.resume(options.run, directory=options.directory, n_actors=options.actors))
+
+
+if __name__ == "__main__":
+    from pipelines.cli import main
+
+    sys.exit(main(["resume", *sys.argv[1:]]))

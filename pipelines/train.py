@@ -1,0 +1,40 @@
+"""``qfleet train`` and ``python -m pipelines.train``: a configuration in, a trained model out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from orchestrator.config import TrainingConfig
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Train, or with ``--dry-run`` only say what would run. Returns what ``--json`` prints."""
+    overrides = [*options.set, *([] if options.actors is None else [f"fleet.n_actors={options.actors}"])]
+    config = TrainingConfig.from_toml(options.config, overrides)
+    if options.dry_run:
+        from pipelines.run_setup import prepare_run
+        from pipelines.report import print_sections, summary_sections, summary
+
+        prepared = prepare_run(config)
+        print_sections("dry run: nothing was started", summary_sections(prepared))
+        return summary(prepared)
+    from pipelines.trainer import Trainer
+
+    return finish(Trainer(config))
+
+
+def finish(trainer: Any) -> dict[str, Any]:
+    """Fit, print the result table, and return the figures."""
+    from pipelines.report import print_result
+
+    result = trainer.fit()
+    print_result(result)
+    return result.to_json()
+
+
+if __name__ == "__main__":
+    from pipelines.cli import main
+
+    sys.exit(main(["train", *sys.argv[1:]]))
