@@ -156,8 +156,8 @@ class DataConfig(Section):
 
     section_name: ClassVar[str] = "data"
 
-    name: Literal["breast_cancer", "digits", "iris", "wine"] | None = Field(
-        None, description="A built-in data set."
+    name: Literal["breast_cancer", "digits", "iris", "wine", "arrays"] | None = Field(
+        None, description="A built-in data set; arrays: given in Python."
     )
     path: str | None = Field(
         None,
@@ -189,7 +189,7 @@ class DataConfig(Section):
         None, description="PCA components, fitted on the training split; none: no PCA."
     )
     angle_scale: PositiveFloat = Field(
-        1.0, description="Radians per unit of a prepared feature."
+        1.0, description="Radians per unit of a prepared feature (a standard deviation; with PCA, that of the first component)."
     )
     angle_limit: PositiveFloat | None = Field(
         None, description="Squash features smoothly into (-limit, limit) radians."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.circuits.measured import MeasuredCircuit
-from orchestrator.errors import CapabilityError
+from orchestrator.errors import CapabilityError, ExecutionError
 from orchestrator.jobs import Job, JobResult, check_result
 from orchestrator.planning.batching import jobs_for, n_jobs_for
 from orchestrator.planning.derivative import DirectDerivative
@@ -60,11 +60,12 @@ class Coordinator:
             CapabilityError: the backend cannot do it; ExecutionError, FleetError: it could not be finished.
         """
         direct = isinstance(plan.derivative, DirectDerivative)
-        if plan.circuit.key not in self._known:
+        kind = (plan.circuit.key, direct, plan.shots)
+        if kind not in self._seconds_per_circuit:
             self.check(plan.circuit, plan.shots, direct)
+        if plan.circuit.key not in self._known:
             self.dispatcher.register(plan.circuit)
             self._known.add(plan.circuit.key)
-        kind = (plan.circuit.key, direct, plan.shots)
         expected = self._seconds_per_circuit.get(kind, 0.0) * plan.n_circuits
         n_jobs = n_jobs_for(
             expected, self.dispatcher.n_workers, self.dispatcher.job_overhead_seconds, self._job_seconds
@@ -75,6 +76,8 @@ class Coordinator:
         self.is_evaluating = True
         try:
             for result in self.dispatcher.run(list(jobs.values())):
+                if result.job_id not in jobs:
+                    raise ExecutionError(f"a worker answered for job {result.job_id}, which was not sent")
                 job = jobs[result.job_id]
                 answers.append((job, check_result(job, result, n_paulis)))
         finally:

@@ -12,10 +12,9 @@ from collections.abc import Iterable
 
 def nearest(value: object, choices: Iterable[str]) -> str | None:
     """The valid choice most like `value`, or None when nothing is close."""
-    matches = difflib.get_close_matches(
-        str(value).lower(), list(choices), n=1, cutoff=0.5
-    )
-    return matches[0] if matches else None
+    by_lower = {choice.lower(): choice for choice in choices}
+    matches = difflib.get_close_matches(str(value).lower(), by_lower, n=1, cutoff=0.5)
+    return by_lower[matches[0]] if matches else None
 
 
 class QfleetError(Exception):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -22,6 +23,7 @@ from orchestrator.training.reports import EpochReport, Totals
 from orchestrator.training.state import TrainState
 
 FORMAT = 1
+_NAME = re.compile(r"\d{9,}-\d{6,}")
 _SCALARS = ("epoch", "cursor", "step", "epoch_loss", "best_value", "best_epoch", "stop_reason")
 
 
@@ -53,18 +55,16 @@ class Checkpoints:
             aside.mkdir()
             digest = _write_arrays(aside / "state.npz", state)
             _write_synced(aside / "manifest.json", _sealed(self._manifest(state, digest)).encode())
+            sync_folder(aside)
             if target.exists():
                 old = self.folder / f".old-{target.name}-{os.getpid()}"
                 target.rename(old)
-                aside.rename(target)
-                shutil.rmtree(old, ignore_errors=True)
-            else:
-                aside.rename(target)
+            aside.rename(target)
             sync_folder(self.folder)
         except OSError as error:
             shutil.rmtree(aside, ignore_errors=True)
             raise CheckpointError(f"cannot write the checkpoint {target}: {error}; earlier ones are untouched") from error
-        for stale in self.list()[: -self._keep]:
+        for stale in [*self.list()[: -self._keep], *self.folder.glob(".writing-*"), *self.folder.glob(".old-*")]:
             shutil.rmtree(stale, ignore_errors=True)
         return target
 
@@ -72,7 +72,7 @@ class Checkpoints:
         """Checkpoint folders, oldest first."""
         if not self.folder.is_dir():
             return []
-        return sorted(p for p in self.folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+        return sorted(p for p in self.folder.iterdir() if p.is_dir() and _NAME.fullmatch(p.name))
 
     def load_newest(self) -> tuple[TrainState | None, list[str]]:
         """The newest state that is whole (None if there is no checkpoint at all), and what was wrong with newer ones.

@@ -100,16 +100,9 @@ def data_files(path: str | Path) -> list[Path]:
             "data.path",
             str(path),
             f"unknown extension {path.suffix!r}; known: {', '.join(EXTENSIONS)}, or a folder of .parquet files",
-            nearest_name(path.suffix, EXTENSIONS),
+            nearest(path.suffix, EXTENSIONS),
         )
     return [path]
-
-
-def nearest_name(value: object, choices: Iterable[str]) -> str | None:
-    """`errors.nearest` for names that may hold capitals."""
-    by_lower = {choice.lower(): choice for choice in choices}
-    close = nearest(value, by_lower)
-    return None if close is None else by_lower[close]
 
 
 def some(names: Iterable[str], limit: int = 12) -> str:
@@ -138,7 +131,7 @@ def _folder_files(folder: Path) -> list[Path]:
 def _missing(path: Path) -> ConfigError:
     if not path.parent.is_dir():
         return ConfigError("data.path", str(path), f"no such file, and no folder {str(path.parent)!r}")
-    close = nearest_name(path.name, (p.name for p in path.parent.iterdir()))
+    close = nearest(path.name, (p.name for p in path.parent.iterdir()))
     return ConfigError("data.path", str(path), "no such file", str(path.with_name(close)) if close else None)
 
 
@@ -254,7 +247,7 @@ def _check_names(file: Path, names: list[str], target: str, features: Sequence[s
     for key, wanted in (("data.target", [target]), ("data.features", list(features or ()))):
         for name in wanted:
             if name not in names:
-                close = nearest_name(name, names)
+                close = nearest(name, names)
                 raise ConfigError(
                     key, name, f"no such column in {file}, which has {_described(names)}", close
                 )

@@ -20,9 +20,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from orchestrator.config import DataConfig
-from orchestrator.errors import ConfigError, DataError
+from orchestrator.errors import ConfigError, DataError, nearest
 from orchestrator.training.reports import Samples
-from pipelines.data_files import Columns, nearest_name, read_columns, some
+from pipelines.data_files import Columns, read_columns, some
 from pipelines.preprocessing import Preprocessing
 
 Task = Literal["binary", "multiclass", "regression"]
@@ -113,6 +113,8 @@ def load(config: DataConfig) -> Table:
         ConfigError: a ``data.*`` key names something that is not there.
         DataError: the file is damaged, or its columns are not numeric or not complete.
     """
+    if config.name == "arrays":
+        raise ConfigError("data.name", config.name, "stands for arrays given in Python: Trainer(config, data=(features, targets))")
     if config.name is not None:
         if config.target is not None:
             raise ConfigError(
@@ -144,6 +146,7 @@ def prepare(
     seed: int,
     n_features: int | None = None,
     preprocessing: Preprocessing | None = None,
+    table: Table | None = None,
 ) -> PreparedData:
     """Load, filter, draw, split and preprocess; the same result for the same data, config and seed.
 
@@ -156,12 +159,13 @@ def prepare(
         seed: of the split and of the draw of ``data.max_samples``; 0 <= seed < 2**64.
         n_features: features that the model takes; checked if given.
         preprocessing: an already fitted one (resume, evaluation), used instead of fitting.
+        table: data at hand, in place of what the configuration names.
 
     Raises:
         ConfigError: a ``data.*`` key cannot work with these data, or they do not fit the model.
         DataError: the data cannot be used for the task.
     """
-    table = load(config)
+    table = table or load(config)
     if preprocessing is None:
         _check_n_features(config, table, n_features)
     rows, targets, class_names = _targets(table, config, task)
@@ -220,6 +224,35 @@ def dataset_summary(prepared: PreparedData) -> dict[str, Any]:
     return summary
 
 
+def table_from_arrays(features: Any, targets: Any) -> Table:
+    """Arrays or a data frame given in Python, as a `Table`.
+
+    Args:
+        features: [S, F]; column names are taken from a data frame.
+        targets: [S]; bool, integers, floats or strings.
+
+    Raises:
+        DataError: wrong shapes, or a value that is not finite (row counted from 1).
+    """
+    try:
+        values = np.array(features, np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"the features are not numbers: {error}") from None
+    target = np.asarray(targets)
+    if values.ndim != 2 or target.shape != values.shape[:1] or not values.size:
+        raise DataError(f"features of shape {values.shape} and targets of shape {target.shape}: wanted [S, F] and [S]")
+    names = tuple(str(name) for name in getattr(features, "columns", [f"x{i}" for i in range(values.shape[1])]))
+    kinds = {"b": np.bool_, "i": np.int64, "u": np.int64, "f": np.float64}
+    target = target.astype(kinds[target.dtype.kind]) if target.dtype.kind in kinds else target.astype(str)
+    for row, column in np.argwhere(~np.isfinite(values)):
+        raise DataError(f"features: row {row + 1}, column {names[column]!r} is {values[row, column]}")
+    if target.dtype.kind == "f" and not np.isfinite(target).all():
+        row = int(np.flatnonzero(~np.isfinite(target))[0])
+        raise DataError(f"targets: row {row + 1} is {target[row]}")
+    columns = Columns(names, values, "target", target)
+    return Table(names, values, "target", target, None, "arrays", content_digest(columns))
+
+
 def content_digest(columns: Columns, label_names: Sequence[str] | None = None) -> str:
     """SHA-256 over names, shapes, kinds and values in order: any change of the data that are used changes it."""
     target = columns.target
@@ -249,7 +282,7 @@ def _builtin(name: str, features: Sequence[str] | None) -> tuple[Columns, tuple[
     for column in chosen:
         if column not in names:
             problem = f"no such column in {name}, which has {some(names)}"
-            raise ConfigError("data.features", column, problem, nearest_name(column, names))
+            raise ConfigError("data.features", column, problem, nearest(column, names))
     if not chosen or len(set(chosen)) < len(chosen):
         raise ConfigError("data.features", list(chosen), "names no column, or one twice")
     values = np.asarray(bunch.data, dtype=np.float64)[:, [names.index(column) for column in chosen]]
@@ -379,7 +412,7 @@ def _chosen_classes(config: DataConfig, names: Sequence[str], distinct: np.ndarr
         index = by_name.get(str(wanted), by_label.get(wanted) if isinstance(wanted, int) else None)
         if index is None:
             problem = f"no such class; there are {some(names)}"
-            raise ConfigError("data.classes", wanted, problem, nearest_name(wanted, names))
+            raise ConfigError("data.classes", wanted, problem, nearest(wanted, names))
         if index in order:
             raise ConfigError("data.classes", list(config.classes or ()), f"names {names[index]!r} twice")
         order.append(index)

@@ -41,7 +41,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
-        self.name = path.name
+        self.name = self.path.name
         self._lock: Any = None
 
     @classmethod

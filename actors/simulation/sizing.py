@@ -10,7 +10,11 @@ from orchestrator.errors import CapabilityError
 BLOCK_AMPLITUDES = 2**14
 """Amplitudes of a block: 256 KB in double precision, half of a common core's L2 cache."""
 MIN_WIDTH, MAX_WIDTH = 8, 256
-"""Fewer lanes than a vector register or two waste it, also where that overflows the cache; more gain nothing."""
+"""Fewer lanes than fill a vector register or two waste it, even where that overflows the cache; more gain nothing."""
+LARGE_AMPLITUDES = 2**20
+"""From this block size on (16 MB) lanes are given up for memory."""
+SMALL_BYTES = 2**26
+"""Not worth asking the system about."""
 BYTES_PER_AMPLITUDE = 16
 FORWARD_BLOCKS = 3
 """Undisplaced states, displaced states, and a target for permutations."""
@@ -20,39 +24,48 @@ _CGROUP_FILES = (
 )
 
 
-def cache_width(n_qubits: int) -> int:
-    """Lanes of a block that suits the cache."""
-    return min(max(BLOCK_AMPLITUDES >> n_qubits, MIN_WIDTH), MAX_WIDTH)
-
-
-def forward_width(n_qubits: int, n_circuits: int, table_bytes: int) -> int:
+def forward_width(n_qubits: int, n_circuits: int) -> int:
     """Lanes for a job of `n_circuits`: what suits the cache, unless there are fewer circuits or less memory.
 
     Raises:
         CapabilityError: not even one lane fits.
     """
-    width = min(cache_width(n_qubits), max(n_circuits, 1))
-    return _fit(n_qubits, width, FORWARD_BLOCKS, table_bytes)
+    width = min(max(BLOCK_AMPLITUDES >> n_qubits, _least_width(n_qubits)), MAX_WIDTH, max(n_circuits, 1))
+    while width > 1 and not _is_affordable(FORWARD_BLOCKS * block_bytes(n_qubits, width)):
+        width //= 2
+    check_fits(n_qubits, "simulating a circuit", FORWARD_BLOCKS * block_bytes(n_qubits, width))
+    return width
 
 
 def adjoint_width(n_qubits: int) -> int:
-    """Lanes for derivatives: fixed per number of qubits, because the order of a lane's sums depends on it.
+    """Lanes for derivatives: a function of the number of qubits alone, because the order of a lane's sums depends on it.
 
-    Half of `cache_width` (two blocks are read together), and one lane from 20 qubits on.
+    Half as many as forward, because the inner products read two blocks together.
     """
-    return max(BLOCK_AMPLITUDES // 2 >> n_qubits, min(MIN_WIDTH, max(2**20 >> n_qubits, 1))) if n_qubits > 6 else MAX_WIDTH // 2
+    return min(max(BLOCK_AMPLITUDES // 2 >> n_qubits, _least_width(n_qubits)), MAX_WIDTH // 2)
 
 
-def adjoint_together(n_qubits: int, n_paulis: int, table_bytes: int) -> int:
-    """How many strings share one reverse sweep: as many as a third of the memory available holds, at least one.
+def adjoint_together(n_qubits: int, n_paulis: int) -> int:
+    """How many of `n_paulis` strings share one reverse sweep: all, or as many as memory holds.
 
     Raises:
         CapabilityError: not even one fits.
     """
-    width = adjoint_width(n_qubits)
-    _fit(n_qubits, width, 3, table_bytes, may_shrink=False)
-    spare = available_bytes() // 3 // block_bytes(n_qubits, width) - 2
-    return int(min(max(spare, 1), n_paulis))
+    one = block_bytes(n_qubits, adjoint_width(n_qubits))
+    check_fits(n_qubits, "differentiating a circuit", 3 * one)
+    together = n_paulis
+    while together > 1 and not _is_affordable((2 + together) * one):
+        together = (together + 1) // 2
+    return together
+
+
+def _least_width(n_qubits: int) -> int:
+    return min(MIN_WIDTH, max(LARGE_AMPLITUDES >> n_qubits, 1))
+
+
+def _is_affordable(n_bytes: int) -> bool:
+    """Small, or at most a third of what is available."""
+    return n_bytes <= SMALL_BYTES or n_bytes <= available_bytes() // 3
 
 
 def block_bytes(n_qubits: int, width: int) -> int:
@@ -66,19 +79,14 @@ def check_fits(n_qubits: int, what: str, n_bytes: int) -> None:
     Raises:
         CapabilityError: with the two figures.
     """
+    if n_bytes <= SMALL_BYTES:
+        return
     available = available_bytes()
     if n_bytes > available:
         raise CapabilityError(
             f"{what} of {n_qubits} qubits needs {_in_words(n_bytes)} of memory and {_in_words(available)} is available; use fewer "
             "qubits or a larger machine"
         )
-
-
-def _fit(n_qubits: int, width: int, n_blocks: int, table_bytes: int, may_shrink: bool = True) -> int:
-    while may_shrink and width > 1 and n_blocks * block_bytes(n_qubits, width) + table_bytes > available_bytes() // 2:
-        width //= 2
-    check_fits(n_qubits, "simulating a circuit", n_blocks * block_bytes(n_qubits, width))
-    return width
 
 
 def available_bytes() -> int:

@@ -46,24 +46,20 @@ def template_from_circuit(
     operations: list[cirq.Operation] = []
     expressions: list[sympy.Expr] = []
     known: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    for op in circuit.all_operations():
-        for piece in _pieces(op.untagged):
-            placed = piece.transform_qubits(line)
-            wires = tuple(q.x for q in placed.qubits if isinstance(q, cirq.LineQubit))
-            if not wires:  # a global phase: no expectation value feels it
-                continue
-            if not cirq.is_parameterized(placed):
-                placed, unitary = _fixed(placed)
-                gates.append(Gate(_name(placed), wires, None, np.zeros(1), unitary[None]))
-            else:
-                expressions.append(sympy.expand(sympy.pi * _exponent(placed)))
-                symbol = sympy.Symbol(f"{ANGLE_PREFIX}{len(expressions) - 1}")
-                key = repr(_at(placed, 1.0).gate)
-                if key not in known:
-                    known[key] = _spectrum(placed)
-                gates.append(Gate(_name(placed), wires, len(expressions) - 1, *known[key]))
-                placed = _at(placed, symbol / sympy.pi)
-            operations.append(placed)
+    for placed in _packed(circuit, line).all_operations():
+        wires = tuple(q.x for q in placed.qubits if isinstance(q, cirq.LineQubit))
+        if not cirq.is_parameterized(placed):
+            placed, unitary = _fixed(placed)
+            gates.append(Gate(_name(placed), wires, None, np.zeros(1), unitary[None]))
+        else:
+            expressions.append(sympy.expand(sympy.pi * _exponent(placed)))
+            symbol = sympy.Symbol(f"{ANGLE_PREFIX}{len(expressions) - 1}")
+            key = repr(_at(placed, 1.0).gate)
+            if key not in known:
+                known[key] = _spectrum(placed)
+            gates.append(Gate(_name(placed), wires, len(expressions) - 1, *known[key]))
+            placed = _at(placed, symbol / sympy.pi)
+        operations.append(placed)
     try:
         text = cirq.to_json(cirq.Circuit(operations), indent=None)
     except (TypeError, ValueError) as error:
@@ -78,6 +74,16 @@ def template_from_json(text: str) -> CircuitTemplate:
     number = [int(symbol.name.removeprefix(ANGLE_PREFIX)) for expression in expressions for symbol in expression.free_symbols]
     gates = tuple(gate if gate.angle is None else replace(gate, angle=number[gate.angle]) for gate in found.gates)
     return CircuitTemplate(found.n_qubits, found.n_angles, gates, text)
+
+
+def _packed(circuit: cirq.Circuit, line: dict[cirq.Qid, cirq.LineQubit]) -> cirq.Circuit:
+    """The pieces of `circuit` on line qubits, in moments, so that the gates stand in the order in which JSON will hold them.
+
+    An idle qubit gets an identity, or JSON would forget it. A global phase is left out: no expectation value feels it.
+    """
+    pieces = [piece.transform_qubits(line) for op in circuit.all_operations() for piece in _pieces(op.untagged) if piece.qubits]
+    idle = sorted(set(line.values()) - {qubit for piece in pieces for qubit in piece.qubits})
+    return cirq.Circuit(cirq.I.on_each(*idle), pieces)
 
 
 def _pieces(op: cirq.Operation) -> Iterator[cirq.Operation]:

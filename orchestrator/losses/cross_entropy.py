@@ -17,10 +17,11 @@ class BinaryCrossEntropy:
         return 1
 
     def value_and_gradient(self, outputs: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
-        """mean log(1 + exp(-sz)), s = ±1, and its derivative by the logits [S, 1]."""
-        logit = outputs[:, 0]
-        value = float(np.mean(np.logaddexp(0.0, logit) - targets * logit))
-        return value, ((_sigmoid(logit) - targets) / len(logit))[:, None]
+        """mean log(1 + exp(-sz)), s = ±1 for class 1 and 0, and its derivative by the logits [S, 1]."""
+        sign = 2.0 * targets - 1.0
+        margin = sign * outputs[:, 0]
+        value = float(np.mean(np.logaddexp(0.0, -margin)))
+        return value, (-sign * _sigmoid(-margin) / len(margin))[:, None]
 
     def predict(self, outputs: np.ndarray) -> dict[str, np.ndarray]:
         """Class 1 where the logit is positive."""

@@ -99,13 +99,15 @@ class AngleMap:
 
     def encode(self, features: np.ndarray) -> np.ndarray:
         """Monomials float64 [S, J] of features [S, F]."""
+        if not self.exponents.size:
+            return np.empty((len(features), len(self.exponents)))
         if self._is_plain:
             return features[:, self.exponents.argmax(axis=1)]
         return np.prod(features[:, None, :] ** self.exponents[None], axis=2)
 
     def angles(self, params: np.ndarray, features: np.ndarray) -> Angles:
         """Angles for params [P] and features [S, F]."""
-        weight = self.coefficient * np.where(self.param >= 0, params[self.param], 1.0)
+        weight = self.coefficient * np.append(params, 1.0)[self.param]  # param -1 is the 1 at the end
         constant = self.monomial < 0
         shared = np.bincount(self.angle[constant], weight[constant], self.n_angles)
         columns = self.data_columns

@@ -80,15 +80,20 @@ class Model:
         Raises:
             CircuitError: circuit, expression or observable is refused; the text says which.
         """
-        feature_symbols = [sympy.Symbol(f) if isinstance(f, str) else f for f in features]
-        if len(set(feature_symbols)) != len(feature_symbols):
-            raise CircuitError(f"a feature symbol is listed twice in {list(features)}")
+        by_name = {symbol.name: symbol for symbol in cirq.parameter_symbols(circuit)}  # with the assumptions they were made with
+        feature_symbols = [by_name.get(str(f), sympy.Symbol(str(f))) for f in features]
         if params is None:
-            rest = {sympy.Symbol(name) for name in cirq.parameter_names(circuit)} - set(feature_symbols)
-            param_symbols = sorted(rest, key=_natural)
+            param_symbols = sorted(set(by_name.values()) - set(feature_symbols), key=_natural)
         else:
-            param_symbols = [sympy.Symbol(p) if isinstance(p, str) else p for p in params]
-        qubits = cirq.QubitOrder.as_qubit_order(qubit_order or cirq.QubitOrder.DEFAULT).order_for(circuit.all_qubits())
+            param_symbols = [by_name.get(str(p), sympy.Symbol(str(p))) for p in params]
+        listed = [*param_symbols, *feature_symbols]
+        if len(set(listed)) != len(listed):
+            twice = next(symbol for symbol in listed if listed.count(symbol) > 1)
+            raise CircuitError(f"the symbol {twice} is listed twice among parameters and features")
+        try:
+            qubits = cirq.QubitOrder.as_qubit_order(qubit_order or cirq.QubitOrder.DEFAULT).order_for(circuit.all_qubits())
+        except ValueError as error:
+            raise CircuitError(f"qubit_order does not hold every qubit of the circuit: {error}") from None
         template, expressions = template_from_circuit(circuit, qubits)
         angle_map = AngleMap.from_expressions(expressions, param_symbols, feature_symbols)
         read = readout(observables, template.n_qubits, qubits)

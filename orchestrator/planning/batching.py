@@ -23,7 +23,7 @@ def n_jobs_for(compute_seconds: float, n_workers: int, overhead_seconds: float, 
 
 
 def jobs_for(plan: EvaluationPlan, n_jobs: int) -> list[Job]:
-    """`n_jobs` jobs or a few less, cut along the samples first, then along the displacements."""
+    """About `n_jobs` jobs (fewer than twice as many), cut along the samples first, then along the displacements."""
     whole = plan.job()
     sample_cuts = _cuts(plan.n_samples, min(n_jobs, plan.n_samples))
     per_sample = 1 if whole.jacobian_angles is not None else math.ceil(n_jobs / max(len(sample_cuts), 1))
@@ -34,6 +34,7 @@ def jobs_for(plan: EvaluationPlan, n_jobs: int) -> list[Job]:
 
 
 def _cuts(length: int, pieces: int) -> list[slice]:
-    """`pieces` consecutive slices of nearly equal length."""
+    """`pieces` consecutive slices of nearly equal length; none of an empty range."""
+    pieces = max(pieces, 1)
     bounds = [length * i // pieces for i in range(pieces + 1)]
     return [slice(a, b) for a, b in zip(bounds, bounds[1:], strict=False) if b > a]
