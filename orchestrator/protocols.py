@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from orchestrator.circuits.measured import MeasuredCircuit
 from orchestrator.jobs import Job, JobResult
@@ -80,6 +80,15 @@ class DispatcherStats:
     cache_lookups: int
 
 
+class JobSpan(NamedTuple):
+    """One job on one worker; times in Unix seconds."""
+
+    worker: str
+    job_id: str
+    started_at: float
+    finished_at: float
+
+
 class Dispatcher(Protocol):
     """Runs jobs on workers; results come in any order, each job's exactly once."""
 
@@ -107,6 +116,10 @@ class Dispatcher(Protocol):
 
     def stats(self) -> DispatcherStats:
         """Totals so far."""
+        ...
+
+    def timeline(self) -> Sequence[JobSpan]:
+        """The newest jobs done (some ten thousand at most), in order of completion."""
         ...
 
     def close(self) -> None:

@@ -6,9 +6,12 @@ import time
 from collections.abc import Sequence
 
 from orchestrator.config import CheckpointConfig
+from orchestrator.protocols import Dispatcher
 from orchestrator.training.reports import EpochReport, StepReport
 from orchestrator.training.state import TrainState
 from pipelines.checkpoints import Checkpoints
+from pipelines.progress import Progress
+from pipelines.tracking import Tracker
 
 
 class Callback:
@@ -54,6 +57,62 @@ class Checkpointing(Callback):
         if place != self._saved:
             self._checkpoints.save(state)
             self._saved, self._saved_at = place, time.monotonic()
+
+
+class Display(Callback):
+    """Shows the run to whoever watches."""
+
+    def __init__(self, progress: Progress, dispatcher: Dispatcher) -> None:
+        self._progress = progress
+        self._dispatcher = dispatcher
+
+    def on_step(self, report: StepReport, state: TrainState) -> None:
+        """Costs about a microsecond; the display draws a few times a second."""
+        self._progress.on_step(report)
+
+    def on_epoch(self, report: EpochReport, state: TrainState) -> None:
+        """The figures of the epoch, and how the actors are."""
+        self._progress.on_fleet(self._dispatcher.stats())
+        self._progress.on_epoch(report)
+
+
+class Metrics(Callback):
+    """Journals metrics under stable names, by step; a background thread ships them."""
+
+    def __init__(self, tracker: Tracker, dispatcher: Dispatcher) -> None:
+        self._tracker = tracker
+        self._dispatcher = dispatcher
+
+    def on_step(self, report: StepReport, state: TrainState) -> None:
+        """Loss, gradient, totals and times of a step."""
+        step_seconds = sum(report.seconds.values())
+        available = report.seconds["execute"] * max(self._dispatcher.n_workers, 1)
+        metrics = {
+            "train/loss": report.loss,
+            "gradient/norm": report.gradient_norm,
+            "learning_rate": report.learning_rate,
+            "circuits/total": report.totals.n_circuits,
+            "shots/total": report.totals.n_shots,
+            "cost/usd": report.totals.cost_usd,
+            "time/step_seconds": step_seconds,
+            "time/compute_seconds": report.compute_seconds,
+            "fleet/utilisation": min(report.compute_seconds / max(available, 1e-9), 1.0),
+        }
+        self._tracker.log_metrics(metrics, report.step)
+
+    def on_epoch(self, report: EpochReport, state: TrainState) -> None:
+        """Figures of the epoch, at its last step; with the disk's word for it, since a checkpoint follows."""
+        stats = self._dispatcher.stats()
+        metrics: dict[str, float | None] = {
+            **report.metrics,
+            "epoch": report.epoch,
+            "time/epoch_seconds": report.seconds,
+            "cache/hit_rate": stats.cache_hits / stats.cache_lookups if stats.cache_lookups else None,
+            "fleet/workers": stats.n_workers,
+            "fleet/jobs_retried": stats.jobs_retried,
+        }
+        self._tracker.log_metrics(metrics, report.step)
+        self._tracker.sync()
 
 
 class Callbacks(Callback):

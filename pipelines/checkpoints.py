@@ -8,6 +8,7 @@ checkpoint is seen, and the one before it is used.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import re
@@ -15,6 +16,7 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -44,10 +46,14 @@ class Checkpoints:
     def save(self, state: TrainState) -> Path:
         """Write `state`; older checkpoints than the newest `keep` are removed afterwards.
 
+        One place of a run has one state, so a whole checkpoint of this place is left as it is, and a damaged one replaced.
+
         Raises:
             CheckpointError: the disk is full or the folder cannot be written; earlier checkpoints are untouched.
         """
         target = self.folder / f"{state.step:09d}-{state.epoch:06d}"
+        if self._is_whole(target):
+            return target
         aside = self.folder / f".writing-{target.name}-{os.getpid()}"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -57,8 +63,7 @@ class Checkpoints:
             _write_synced(aside / "manifest.json", _sealed(self._manifest(state, digest)).encode())
             sync_folder(aside)
             if target.exists():
-                old = self.folder / f".old-{target.name}-{os.getpid()}"
-                target.rename(old)
+                target.rename(self.folder / f".old-{target.name}-{os.getpid()}")
             aside.rename(target)
             sync_folder(self.folder)
         except OSError as error:
@@ -67,6 +72,13 @@ class Checkpoints:
         for stale in [*self.list()[: -self._keep], *self.folder.glob(".writing-*"), *self.folder.glob(".old-*")]:
             shutil.rmtree(stale, ignore_errors=True)
         return target
+
+    def _is_whole(self, path: Path) -> bool:
+        try:
+            self.load(path)
+        except CheckpointError:
+            return False
+        return True
 
     def list(self) -> list[Path]:
         """Checkpoint folders, oldest first."""
@@ -108,19 +120,22 @@ class Checkpoints:
             content = (path / "state.npz").read_bytes()
         except OSError as error:
             raise CheckpointError(f"{path}: {error}") from None
-        if hashlib.sha256(content).hexdigest() != manifest["sha256"]:
+        if hashlib.sha256(content).hexdigest() != manifest.get("sha256"):
             raise CheckpointError(f"{path}: state.npz is damaged (its checksum differs from the manifest's)")
-        with np.load(path / "state.npz", allow_pickle=False) as arrays:
-            optimizer = {k.removeprefix("optimizer/"): arrays[k] for k in arrays.files if k.startswith("optimizer/")}
-            return TrainState(
-                params=arrays["params"],
-                optimizer=optimizer,
-                best_params=arrays["best_params"],
-                step_losses=arrays["step_losses"].tolist(),
-                totals=Totals(**manifest["totals"]),
-                history=[_report(entry) for entry in manifest["history"]],
-                **{name: manifest[name] for name in _SCALARS},
-            )
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                optimizer = {k.removeprefix("optimizer/"): arrays[k] for k in arrays.files if k.startswith("optimizer/")}
+                return TrainState(
+                    params=arrays["params"],
+                    optimizer=optimizer,
+                    best_params=arrays["best_params"],
+                    step_losses=arrays["step_losses"].tolist(),
+                    totals=Totals(**manifest["totals"]),
+                    history=[_report(entry) for entry in manifest["history"]],
+                    **{name: manifest[name] for name in _SCALARS},
+                )
+        except (ValueError, KeyError, TypeError, BadZipFile) as error:  # intact, but not what `save` writes
+            raise CheckpointError(f"{path} does not hold a state of training: {error}") from None
 
     def _manifest(self, state: TrainState, digest: str) -> dict[str, Any]:
         scalars = {name: getattr(state, name) for name in _SCALARS}

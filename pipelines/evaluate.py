@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from orchestrator.config import TrainingConfig
 from orchestrator.coordinator import Coordinator
 from orchestrator.errors import InputError
 from orchestrator.training.loop import evaluate_samples
-from orchestrator.training.reports import Samples
+from orchestrator.training.reports import Samples, Totals
 from pipelines.compose import build_backend, build_coordinator
 from pipelines.run_folder import RunFolder
 from pipelines.run_setup import PreparedRun, best_params, load_run
@@ -34,7 +35,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     started = time.perf_counter()
     coordinator = build_coordinator(config.fleet, build_backend(config))
     try:
-        figures = score(prepared, config, params, coordinator, options.split)
+        figures = _figures(score(prepared, config, params, coordinator, options.split))
     finally:
         coordinator.dispatcher.close()
     figures["seconds"] = {"total": time.perf_counter() - started}
@@ -43,10 +44,36 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     return about | figures
 
 
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """How a model did on a split.
+
+    Attributes:
+        metrics: by tracking name: ``test/accuracy`` ...
+        actual, predicted: [S], class indices or values.
+        class_names: None for regression.
+        used: circuits, shots and dollars it took.
+    """
+
+    metrics: dict[str, float]
+    actual: np.ndarray
+    predicted: np.ndarray
+    class_names: tuple[str, ...] | None
+    used: Totals
+
+    @property
+    def confusion(self) -> np.ndarray | None:
+        """int64 [K, K], row = actual class, column = predicted class; None for regression."""
+        if self.class_names is None:
+            return None
+        n = len(self.class_names)
+        return np.bincount(self.actual * n + self.predicted, minlength=n * n).reshape(n, n)
+
+
 def score(
     prepared: PreparedRun, config: TrainingConfig, params: np.ndarray, coordinator: Coordinator, split: str
-) -> dict[str, Any]:
-    """Metrics by tracking name (``test/accuracy`` ...), the confusion matrix for classes, and what it took.
+) -> Scores:
+    """Run a split through the model.
 
     Raises:
         InputError: the split is empty.
@@ -60,23 +87,27 @@ def score(
     )  # fmt: skip
     loss = prepared.task.loss
     prefix = "val" if split == "validation" else split
+    return Scores(
+        metrics={f"{prefix}/{name}": value for name, value in loss.metrics(outputs, samples.targets).items()},
+        actual=samples.targets,
+        predicted=loss.predict(outputs)["prediction"],
+        class_names=prepared.data.class_names,
+        used=used,
+    )
+
+
+def _figures(scores: Scores) -> dict[str, Any]:
+    """The scores as plain values."""
     figures: dict[str, Any] = {
-        "metrics": {f"{prefix}/{name}": value for name, value in loss.metrics(outputs, samples.targets).items()},
-        "samples": len(samples.targets),
-        "circuits": used.n_circuits,
-        "shots": used.n_shots,
-        "cost_usd": used.cost_usd,
+        "metrics": scores.metrics,
+        "samples": len(scores.actual),
+        "circuits": scores.used.n_circuits,
+        "shots": scores.used.n_shots,
+        "cost_usd": scores.used.cost_usd,
     }
-    if prepared.data.class_names is not None:
-        names = prepared.data.class_names
-        figures["classes"] = list(names)
-        figures["confusion"] = confusion_matrix(samples.targets, loss.predict(outputs)["prediction"], len(names)).tolist()
+    if scores.class_names is not None and scores.confusion is not None:
+        figures |= {"classes": list(scores.class_names), "confusion": scores.confusion.tolist()}
     return figures
-
-
-def confusion_matrix(actual: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:
-    """int64 [K, K]: row = actual class, column = predicted class."""
-    return np.bincount(actual * n_classes + predicted, minlength=n_classes**2).reshape(n_classes, n_classes)
 
 
 def _sections(about: dict[str, Any], figures: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -92,8 +123,8 @@ def _sections(about: dict[str, Any], figures: dict[str, Any]) -> dict[str, dict[
         },
     }
     if "confusion" in figures:
-        sections["Actual class: predicted counts"] = {
-            name: ", ".join(f"{other}: {count}" for other, count in zip(figures["classes"], row, strict=True) if count)
+        sections["Actual class, predicted as"] = {
+            name: {other: str(count) for other, count in zip(figures["classes"], row, strict=True)}
             for name, row in zip(figures["classes"], figures["confusion"], strict=True)
         }
     return sections

@@ -51,8 +51,8 @@ class MetricJournal:
 
     A run that crashed repeats the steps since its last checkpoint. Because those points are in the journal already they are not
     written again, so what MLflow got before the crash and what it gets after it are the same points. Each `log` call is one
-    unbuffered ``write``: SIGKILL loses nothing, a power cut at most what came after the last `sync`. A half-written last line is cut off
-    when the journal is opened. One process at a time may write (an advisory lock says so).
+    unbuffered ``write``: SIGKILL loses nothing, a power cut at most what came after the last `sync`. A half-written last line is
+    cut off when the journal is opened. One process at a time may write (an advisory lock says so).
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -88,9 +88,7 @@ class MetricJournal:
             if self._fd is None:
                 raise ValueError(f"{self.path} is closed")
             new = {
-                key: float(value)
-                for key, value in metrics.items()
-                if step not in self._steps.get(key, ())
+                key: float(value) for key, value in metrics.items() if step not in self._steps.get(key, ())
             }
             if new:
                 stamp = now_ms() if timestamp_ms is None else timestamp_ms

@@ -6,6 +6,7 @@ made without pyplot, so nothing global changes and any thread may draw. Colours 
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import textwrap
@@ -17,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from pipelines.progress import (
-    format_count,
     format_duration,
     format_metric,
     format_percent,
@@ -65,42 +65,55 @@ def training_curves(
 
     test = dict(test_metrics or {})
     n_steps = max([len(step_losses), len(gradient_norms), *(report.step for report in history)], default=0)
-    per_epoch = history[0].step / history[0].epoch if history and history[0].step else float(max(n_steps, 1))
+    per_epoch = history[0].step / history[0].epoch if history and history[0].step else 1.0
     merit = _figure_of_merit(history)
-    small = [name for name, is_there in (
-        ("merit", merit is not None), ("norm", len(gradient_norms) > 0), ("rate", bool(history))
-    ) if is_there]  # fmt: skip
-
+    candidates = {"merit": merit is not None, "norm": len(gradient_norms) > 0, "rate": bool(history)}
     figure = Figure(figsize=(10, 6), dpi=_DPI)
-    grid = figure.add_gridspec(
-        max(len(small), 1), 2, width_ratios=(1.45, 1) if small else (1, 0.001), left=0.075, right=0.975, bottom=0.09, top=0.84,
-        wspace=0.23, hspace=0.2,
-    )  # fmt: skip
-    loss = figure.add_subplot(grid[:, 0])
-    panels = {"loss": loss}
-    for row, name in enumerate(small):
-        panels[name] = figure.add_subplot(grid[row, 1], sharex=loss)
-    _draw_losses(loss, history, step_losses, n_steps, per_epoch)
+    panels = _curve_panels(figure, [name for name, is_there in candidates.items() if is_there])
+    _draw_losses(panels["loss"], history, step_losses, n_steps, per_epoch)
     if merit is not None:
         _draw_merit(panels["merit"], history, merit, test.get(f"test/{merit}"), per_epoch)
     if "norm" in panels:
         _draw_norms(panels["norm"], gradient_norms, n_steps, per_epoch)
     if "rate" in panels:
         _draw_rates(panels["rate"], history, per_epoch)
-
-    last = n_steps / per_epoch
-    loss.set_xlim(0, max(last * 1.02, 0.05))
-    unit = (
-        f"epoch ({per_epoch:.0f} step{'s' if per_epoch > 1 else ''} each)"
-        if history
-        else "share of the first epoch"
-    )
-    for axes in [loss, panels[small[-1]]] if small else [loss]:
-        axes.set_xlabel(unit, color=_INK)
-    for name in small[:-1]:
-        panels[name].tick_params(labelbottom=False)
+    unit = f"epoch ({per_epoch:.0f} step{'s' if per_epoch > 1 else ''} each)" if history else "step"
+    _share_epochs(panels, n_steps / per_epoch, unit)
     _headline(figure, _with_result(title, history, test, merit), _second_line(subtitle, test))
     return _save(figure, path)
+
+
+def _curve_panels(figure: Figure, small: Sequence[str]) -> dict[str, Axes]:
+    """``loss`` at the left, the small panels below one another at the right."""
+    n_columns = 2 if small else 1
+    grid = figure.add_gridspec(
+        max(len(small), 1),
+        n_columns,
+        width_ratios=(1.45, 1)[:n_columns],
+        left=0.075,
+        right=0.975,
+        bottom=0.09,
+        top=0.86,
+        wspace=0.23,
+        hspace=0.2,
+    )
+    loss = figure.add_subplot(grid[:, 0])
+    return {"loss": loss} | {n: figure.add_subplot(grid[row, 1], sharex=loss) for row, n in enumerate(small)}
+
+
+def _share_epochs(panels: Mapping[str, Axes], last: float, unit: str) -> None:
+    """One axis of epochs, written below the lowest panels only."""
+    from matplotlib.ticker import MaxNLocator
+
+    loss, *small = panels.values()
+    loss.set_xlim(0, last * 1.03 or 1)
+    if last >= 2:
+        loss.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    for axes in [loss, *small[-1:]]:
+        axes.set_xlabel(unit, color=_INK)
+    for axes in small[:-1]:
+        axes.tick_params(labelbottom=False)
+    loss.figure.align_ylabels(small)
 
 
 def _figure_of_merit(history: Sequence[EpochReport]) -> str | None:
@@ -140,36 +153,44 @@ def _draw_losses(
 ) -> None:
     if len(step_losses):
         x, y = _thinned(_step_positions(len(step_losses), n_steps, per_epoch), np.asarray(step_losses, float))
-        axes.plot(x, y, color=_BLUE, alpha=0.28, linewidth=0.9, label="train, per step")
+        axes.plot(
+            x, y, color=_BLUE, alpha=0.35 if len(history) > 1 else 0.8, linewidth=0.9, label="train, per step"
+        )
     for name, label, color, marker in (
-        ("train/epoch_loss", "train, mean of the epoch", _BLUE, "o"),
-        ("train/loss", "train, mean of the epoch", _BLUE, "o"),
+        (_train_loss_name(history), "train, mean of the epoch", _BLUE, "o"),
         ("val/loss", "validation", _RED, "s"),
     ):
         _draw_metric(axes, history, name, label, color, marker, per_epoch)
     if history and history[-1].best_epoch and math.isfinite(history[-1].best_value):
-        best = history[-1]
-        x_best = (
-            next((r.step for r in history if r.epoch == best.best_epoch), best.best_epoch * per_epoch)
-            / per_epoch
-        )
-        label = (
-            f"best: epoch {best.best_epoch}, {metric_label(best.monitored)} {format_value(best.best_value)}"
-        )
-        axes.axvline(x_best, color=_GREEN, linewidth=1, linestyle=":")
-        axes.plot(
-            [x_best], [best.best_value], color=_GREEN, marker="*", markersize=14, markeredgecolor="white", linestyle="none",
-            label=label, zorder=5,
-        )  # fmt: skip
-    values = np.concatenate(
-        [line.get_ydata() for line in axes.lines if len(line.get_ydata()) != 2] or [np.zeros(1)]
-    )
+        _mark_best(axes, history, per_epoch)
+    values = np.concatenate([np.zeros(0), *(np.asarray(line.get_ydata(), float) for line in axes.lines)])
     values = values[np.isfinite(values)]
     if len(values) and values.min() > 0 and values.max() > 50 * values.min():
-        axes.set_yscale("log")
+        _log_scale(axes)
     _dress(axes, "loss")
     if axes.get_legend_handles_labels()[0]:
-        _legend(axes, "upper right")
+        _legend(axes)
+
+
+def _train_loss_name(history: Sequence[EpochReport]) -> str:
+    """Name of the mean training loss of an epoch."""
+    return next((n for n in ("train/epoch_loss", "train/loss") if any(n in r.metrics for r in history)), "")
+
+
+def _mark_best(axes: Axes, history: Sequence[EpochReport], per_epoch: float) -> None:
+    last = history[-1]
+    step = next((r.step for r in history if r.epoch == last.best_epoch), last.best_epoch * per_epoch)
+    axes.plot(
+        [step / per_epoch],
+        [last.best_value],
+        color=_GREEN,
+        marker="*",
+        markersize=20,
+        markeredgecolor="white",
+        linestyle="none",
+        label=f"best: epoch {last.best_epoch}, {metric_label(last.monitored)} {format_value(last.best_value)}",
+        zorder=1.8,  # behind the point it marks
+    )
 
 
 def _draw_metric(
@@ -219,24 +240,44 @@ def _draw_merit(
     if merit == "accuracy":
         from matplotlib.ticker import PercentFormatter
 
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0 if bottom < 0.9 else None))
+        axes.yaxis.set_major_formatter(
+            PercentFormatter(1.0, decimals=0 if bottom < 0.9 else None, symbol=" %")
+        )
     _dress(axes, "accuracy" if merit == "accuracy" else "R²")
-    _legend(axes, "lower right")
+    _legend(axes)
 
 
 def _draw_norms(axes: Axes, norms: Sequence[float], n_steps: int, per_epoch: float) -> None:
     x, y = _step_positions(len(norms), n_steps, per_epoch), np.asarray(norms, float)
-    axes.plot(*_thinned(x, y), color=_PURPLE, alpha=0.45, linewidth=0.9, label="per step")
+    axes.plot(
+        *_thinned(x, y),
+        color=_PURPLE,
+        alpha=0.45 if n_steps > per_epoch else 0.9,
+        linewidth=0.9,
+        label="per step",
+    )
     epochs = np.ceil(x - 1e-9).astype(int)
     numbers = np.unique(epochs)
     if len(numbers) > 1:
         medians = [float(np.median(y[epochs == k])) for k in numbers]
         ends = [float(x[epochs == k].max()) for k in numbers]
         axes.plot(ends, medians, color="#8E3B6E", linewidth=1.8, label="median of the epoch")
-        _legend(axes, "best")
+        _legend(axes)
     if (y[np.isfinite(y)] > 0).all() and len(y) > 1:
-        axes.set_yscale("log")
+        _log_scale(axes)
     _dress(axes, "gradient norm")
+
+
+def _log_scale(axes: Axes) -> None:
+    """Logarithmic, with plain numbers and no more of them than there is room for."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = axes.get_ylim() if axes.get_ylim()[0] > 0 else axes.dataLim.intervaly
+    decades = math.log10(high / low)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 2.5 else (1,), numticks=8))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _position: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _draw_rates(axes: Axes, history: Sequence[EpochReport], per_epoch: float) -> None:
@@ -312,7 +353,7 @@ def fleet_timeline(
     shares = np.array([_busy_shares(busy[worker] - start, edges) for worker in workers])
     used = shares.mean(axis=1)
     n_jobs = [len(spans[worker]) for worker in workers]
-    counts = [f"{n:,} job{'' if n == 1 else 's'}" for n in n_jobs]
+    counts = [_jobs(n) for n in n_jobs]
     labels = [
         f"{w}   {format_percent(u):>7}   {c:>{max(map(len, counts))}}"
         for w, u, c in zip(workers, used, counts, strict=True)
@@ -323,9 +364,15 @@ def fleet_timeline(
     left = min(0.35 + 0.075 * max(map(len, labels)), 4.5) / 10
     figure = Figure(figsize=(10, height), dpi=_DPI)
     grid = figure.add_gridspec(
-        2, 1, height_ratios=(strips_height, 1.0), left=left, right=0.975, bottom=0.62 / height, top=1 - 0.95 / height,
+        2,
+        1,
+        height_ratios=(strips_height, 1.0),
+        left=left,
+        right=0.975,
+        bottom=0.62 / height,
+        top=1 - 0.85 / height,
         hspace=0.45 / ((strips_height + 1.0) / 2),
-    )  # fmt: skip
+    )
     strips = figure.add_subplot(grid[0])
     _draw_strips(strips, shares, edges, labels)
     if max(n_jobs) <= 150:
@@ -333,8 +380,10 @@ def fleet_timeline(
     total = figure.add_subplot(grid[1], sharex=strips)
     _draw_utilisation(total, shares.mean(axis=0), edges)
     strips.tick_params(labelbottom=False)
-    fleet = f"{len(workers)} actor{'s' if len(workers) > 1 else ''} busy {format_percent(float(used.mean()))} of {format_duration(span)}"
-    shade = f"{sum(n_jobs):,} jobs; the darker a slice of {_short_time(span / _N_SLICES)}, the longer the actor was busy in it"
+    actors = f"{len(workers)} actor{'s' if len(workers) > 1 else ''}"
+    fleet = f"{actors} busy {format_percent(float(used.mean()))} of {format_duration(span)}"
+    slice_ = _short_time(span / _N_SLICES)
+    shade = f"{_jobs(sum(n_jobs))}; the darker a slice of {slice_}, the longer the actor was busy in it"
     _headline(figure, name + fleet, "   |   ".join(part for part in (subtitle, shade) if part))
     return _save(figure, path)
 
@@ -372,7 +421,7 @@ def _draw_strips(axes: Axes, shares: np.ndarray, edges: np.ndarray, labels: Sequ
     every = -(-len(labels) // 40)
     shown = range(0, len(labels), every)
     axes.set_yticks(list(shown), [labels[i] for i in shown], fontsize=8.5, family="monospace")
-    _dress(axes, "", grid="")
+    _dress(axes, "", has_grid=False)
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
 
@@ -393,10 +442,14 @@ def _draw_utilisation(axes: Axes, shares: np.ndarray, edges: np.ndarray) -> None
 
     axes.set_ylim(0, 1.04)
     axes.set_yticks([0, 0.5, 1])
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
     axes.set_xlim(0, edges[-1])
     _dress(axes, "fleet busy")
     axes.set_xlabel("seconds since the first job", color=_INK)
+
+
+def _jobs(n: int) -> str:
+    return f"{n:,} job{'' if n == 1 else 's'}"
 
 
 def _short_time(seconds: float) -> str:
@@ -428,16 +481,17 @@ _KINDS = {
     "frozen": ("frozen", "#DDE9E4", _GREEN),
     "fixed": ("fixed", "#FFFFFF", _INK),
 }
-_COLUMNS_PER_ROW = 24
-_MAX_COLUMNS = 120
+_PITCH = 0.56
+"""Inches from one gate to the next."""
+_COLUMNS_PER_BLOCK = 24
+_MAX_ROWS = 60
+"""Rows of qubits, all blocks together: a picture must stay one that a viewer opens."""
 _ONE_QUBIT = {"X", "Y", "Z", "H", "S", "T", "RX", "RY", "RZ", "P"}
 
 
 def drawn_gates(model: Model) -> list[DrawnGate]:
     """The gates of a model's circuit, each labelled with what its angle is."""
-    terms: dict[int, list[int]] = defaultdict(list)
-    for term, angle in enumerate(model.angle_map.angle.tolist()):
-        terms[angle].append(term)
+    terms = _terms_by_angle(model)
     gates = []
     for gate in model.template.gates:
         if gate.angle is None:
@@ -446,6 +500,13 @@ def drawn_gates(model: Model) -> list[DrawnGate]:
             kind, label = _describe_angle(model, terms[gate.angle])
             gates.append(DrawnGate(gate.name, gate.qubits, kind, label))
     return gates
+
+
+def _terms_by_angle(model: Model) -> dict[int, list[int]]:
+    terms: dict[int, list[int]] = defaultdict(list)
+    for term, angle in enumerate(model.angle_map.angle.tolist()):
+        terms[angle].append(term)
+    return terms
 
 
 def _describe_angle(
@@ -473,6 +534,25 @@ def _describe_term(model: Model, term: int) -> str:
     if coefficient != 1.0 or not factors:
         factors.insert(0, f"{coefficient:.3g}")
     return "·".join(factors)
+
+
+def labelled_circuit(model: Model) -> cirq.Circuit:
+    """The model's circuit with parameters and features written in for its angles, for `circuit_text`."""
+    import cirq
+
+    labels = {
+        f"a{angle}": _describe_angle(model, terms)[1] for angle, terms in _terms_by_angle(model).items()
+    }
+
+    def renamed(node: dict[str, Any]) -> dict[str, Any]:
+        is_symbol = node.get("cirq_type") == "sympy.Symbol"
+        return node | {"name": labels.get(node["name"], node["name"])} if is_symbol else node
+
+    # in the JSON, because cirq's own substitution leaves factors of pi in the diagram
+    text = json.dumps(json.loads(model.template.circuit_json, object_hook=renamed))
+    circuit = cirq.read_json(json_text=text)
+    assert isinstance(circuit, cirq.Circuit)
+    return circuit
 
 
 def circuit_text(circuit: cirq.Circuit, path: str | Path | None = None, *, width: int = 100) -> str:
@@ -521,18 +601,20 @@ def circuit_diagram(
     n_qubits = max([n_qubits or 1, *(q + 1 for gate in gates for q in gate.qubits)])
     columns = _columns_of(gates, n_qubits)
     n_columns = max(columns, default=0) + 1
-    n_drawn = min(n_columns, _MAX_COLUMNS)
-    n_blocks = -(-n_drawn // _COLUMNS_PER_ROW)
-    per_block = min(-(-n_drawn // n_blocks), _COLUMNS_PER_ROW)
     pitch = n_qubits + 1.0  # rows of a block and the gap below it
-    width = max(0.58 * (per_block + 1.6) + 0.3, 6.2)
-    height = 0.52 * (n_blocks * pitch - 0.6) + 1.35
+    most_blocks = max(int(_MAX_ROWS / pitch), 1)
+    n_drawn = min(n_columns, most_blocks * _COLUMNS_PER_BLOCK)
+    n_blocks = -(-n_drawn // _COLUMNS_PER_BLOCK)
+    per_block = -(-n_drawn // n_blocks)
+    width = max(_PITCH * (per_block + 1.5) + 0.3, 6.2)
+    height = _PITCH * (n_blocks * pitch - 0.9) + 1.27
     figure = Figure(figsize=(width, height), dpi=_DPI)
-    axes = figure.add_axes((0.15 / width, 0.62 / height, 1 - 0.3 / width, 1 - 1.27 / height))
+    span = _PITCH * (per_block + 1.5)
+    axes = figure.add_axes((0.15 / width, 0.6 / height, span / width, 1 - 1.27 / height))
     axes.set_axis_off()
     axes.set_aspect("equal")
-    axes.set_xlim(-1.25, per_block + 0.35)
-    axes.set_ylim(n_blocks * pitch - 1.5, -0.6)
+    axes.set_xlim(-1.2, per_block + 0.3)
+    axes.set_ylim(n_blocks * pitch - 1.45, -0.55)
     for block in range(n_blocks):
         for qubit in range(n_qubits):
             y = block * pitch + qubit
@@ -545,7 +627,7 @@ def circuit_diagram(
     cut = f"; the first {n_drawn} of {n_columns} columns" if n_drawn < n_columns else ""
     size = f"{n_qubits} qubit{'s' if n_qubits > 1 else ''}, {len(gates):,} gates, depth {n_columns if gates else 0}{cut}"
     _headline(figure, f"{title} – {size}" if title else size, "")
-    _gate_legend(figure, gates, 0.3 / height, 0.3 / width)
+    _gate_legend(figure, gates, 0.28 / height, 0.2 / width)
     return _save(figure, path)
 
 
@@ -618,7 +700,7 @@ def _draw_box(
             edgecolor=edge,
             linewidth=1.0,
             zorder=3,
-        )  # fmt: skip
+        )
     )
     middle = (low + high) / 2
     name = (
@@ -629,31 +711,53 @@ def _draw_box(
         else f"{name[:5]}…"
     )
     axes.text(
-        x, middle - (0.13 if label else 0), name, ha="center", va="center", fontsize=9.0 if len(name) <= 3 else 6.5, color=_INK,
-        zorder=5, parse_math=False,
-    )  # fmt: skip
+        x,
+        middle - (0.13 if label else 0),
+        name,
+        ha="center",
+        va="center",
+        fontsize=9.0 if len(name) <= 3 else 6.5,
+        color=_INK,
+        zorder=5,
+        parse_math=False,
+    )
     if label:
         label = label if len(label) <= 9 else f"{label[:8]}…"
         axes.text(
-            x, middle + 0.19, label, ha="center", va="center", fontsize=7.0 if len(label) <= 5 else 5.0, color=_INK, zorder=5,
+            x,
+            middle + 0.19,
+            label,
+            ha="center",
+            va="center",
+            fontsize=7.0 if len(label) <= 5 else 5.0,
+            color=_INK,
+            zorder=5,
             parse_math=False,
-        )  # fmt: skip
+        )
 
 
 def _gate_legend(figure: Figure, gates: Sequence[DrawnGate], y: float, left: float) -> None:
     from matplotlib.patches import Patch
 
-    counts = Counter(gate.kind for gate in gates)
+    counts: Counter[str] = Counter(gate.kind for gate in gates)
     handles = [
         Patch(facecolor=face, edgecolor=edge, label=f"{text} ({counts[kind]:,})")
         for kind, (text, face, edge) in _KINDS.items()
-        if counts[kind]  # type: ignore[index]
+        if counts[kind]
     ]
     if handles:
         figure.legend(
-            handles=handles, loc="center left", bbox_to_anchor=(left, y), ncols=4, frameon=False, fontsize=9, handlelength=1.2,
-            borderaxespad=0, borderpad=0, columnspacing=1.6,
-        )  # fmt: skip
+            handles=handles,
+            loc="center left",
+            bbox_to_anchor=(left, y),
+            ncols=4,
+            frameon=False,
+            fontsize=9,
+            handlelength=1.2,
+            borderaxespad=0,
+            borderpad=0,
+            columnspacing=1.6,
+        )
 
 
 # What the model answers
@@ -678,20 +782,20 @@ def confusion_matrix(
     names = [_clipped(str(name), 18) for name in class_names]
     longest = max(map(len, names), default=1)
     is_crowded = longest * n > 44  # names side by side would run into each other
-    cell = min(max(0.62, 1.5 - 0.12 * n), 4.6 / max(n, 1)) if n > 4 else 4.2 / max(n, 3)
-    side = cell * n
     left = 0.75 + 0.09 * longest
-    bottom = 0.65 + (0.075 * longest if is_crowded else 0.1)
-    width, height = max(left + side + 0.4, 6.4), bottom + side + 1.0
+    bottom = 0.75 + (0.05 * longest if is_crowded else 0)
+    side = max(6.0 - left, 4.5)
+    cell = side / max(n, 1)
+    width, height = left + side + 0.4, bottom + side + 0.95
     figure = Figure(figsize=(width, height), dpi=_DPI)
     axes = figure.add_axes((left / width, bottom / height, side / width, side / height))
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="equal")
-    size = min(max(cell * 13, 5.0), 13.0)
+    size = min(max(cell * 18, 5.0), 13.0)
     for i in range(n):
         for j in range(n):
             if counts[i, j] or n <= 10:
                 text = f"{counts[i, j]:,}"
-                if cell >= 0.7 and per_actual[i, 0]:
+                if cell >= 0.7 and counts[i, j]:
                     text += f"\n{100 * shares[i, j]:.0f} %"
                 color = "white" if shares[i, j] > 0.55 else _INK
                 axes.text(j, i, text, ha="center", va="center", color=color, fontsize=size)
@@ -755,8 +859,13 @@ def predictions(
         )
         _draw_scatter(scatter, y, t)
         low, high = float(error.min()), float(error.max())
-        errors.hist(error, bins=min(max(int(math.sqrt(len(t))), 5), 40), range=(low, high if high > low else low + 1e-9), color=_SKY,
-                    edgecolor="white")  # fmt: skip
+        errors.hist(
+            error,
+            bins=min(max(int(math.sqrt(len(t))), 5), 40),
+            range=(low, high if high > low else low + 1e-9),
+            color=_SKY,
+            edgecolor="white",
+        )
         errors.axvline(0.0, color=_INK, linewidth=1.2, linestyle="--")
     _dress(scatter, f"predicted {target}")
     scatter.set_xlabel(f"actual {target}", color=_INK)
@@ -814,18 +923,18 @@ def _clipped(text: str, n: int) -> str:
     return text if len(text) <= n else f"{text[: max(n - 1, 1)]}…"
 
 
-def _dress(axes: Axes, ylabel: str, grid: str = "y") -> None:
+def _dress(axes: Axes, ylabel: str, *, has_grid: bool = True) -> None:
     """The same plain look everywhere, set per axes so that no global setting is touched."""
     axes.set_ylabel(ylabel, color=_INK)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(_GREY)
     axes.tick_params(colors=_INK, labelsize=9)
     axes.set_axisbelow(True)
-    if grid:
-        axes.grid(axis=grid, color=_PALE, linewidth=0.8)
+    if has_grid:
+        axes.grid(axis="y", color=_PALE, linewidth=0.8)
 
 
-def _legend(axes: Axes, place: str) -> None:
+def _legend(axes: Axes, place: Literal["best", "upper left"] = "best") -> None:
     axes.legend(
         loc=place, fontsize=9, frameon=True, framealpha=0.85, edgecolor="none", labelcolor=_INK, borderpad=0.3
     )

@@ -26,7 +26,9 @@ PACKAGES = (
     "scipy",
 )
 # Settings that change speed or results; none of them can hold a credential.
-_ENVIRONMENT = re.compile(r"^(OMP|MKL|OPENBLAS|NUMBA)_NUM_THREADS$|^PYTHONHASHSEED$|^CUDA_VISIBLE_DEVICES$|^CI$")
+_ENVIRONMENT = re.compile(
+    r"^(OMP|MKL|OPENBLAS|NUMBA)_NUM_THREADS$|^PYTHONHASHSEED$|^CUDA_VISIBLE_DEVICES$|^CI$"
+)
 # Up to the last @ of the word: a password may hold an @ or a / itself. Masking too much is the safe side.
 _USERINFO = re.compile(r"(?<=://)[^\s'\"<>]+@")
 _QUERY_SECRET = re.compile(
@@ -53,6 +55,7 @@ class Redactor:
         self.secrets = tuple(sorted((each for each in found if len(each) >= 4), key=len, reverse=True))
 
     def __call__(self, text: str) -> str:
+        """`text` without them."""
         text = redact_uri(text)
         for secret in self.secrets:
             text = text.replace(secret, "***")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from orchestrator.config import TrainingConfig
 from orchestrator.training.reports import EpochReport, Totals
 from pipelines.predictor import Predictor
 from pipelines.run_folder import RunFolder
+from pipelines.run_setup import PreparedRun
 
 
 def params_sha256(params: np.ndarray) -> str:
@@ -22,36 +24,49 @@ def params_sha256(params: np.ndarray) -> str:
 
 @dataclass(frozen=True, eq=False)
 class TrainingResult:
-    """Attributes:
+    """What came out of a run.
 
-    config: the configuration trained with.
-    folder: the run's folder.
-    run_id: the MLflow run id, or the run's name if it was not tracked.
-    tracking_uri: where MLflow has it, None if it was not tracked.
-    params: float64 [P], after the last step; best_params: at the best epoch.
-    history: one report per epoch.
-    best: ``epoch``, ``metric`` and ``value`` of the best epoch.
-    metrics: final figures by tracking name, ``test/accuracy`` among them.
-    n_steps: optimizer steps done.
-    totals: circuits, shots, dollars.
-    seconds: wall time of this process by phase; ``total`` among them.
-    stop_reason: why training ended; None if it was interrupted.
+    Attributes:
+        config: the configuration trained with; folder: the run's folder.
+        run_id: the MLflow run id, or the run's name if it was not tracked.
+        tracking_uri, experiment_id: where MLflow has it, None if it was not tracked.
+        run: model, data and task, as prepared.
+        params: float64 [P], after the last step; best_params: at the best epoch.
+        history: one report per epoch.
+        metrics: final figures by tracking name, ``test/accuracy`` among them.
+        n_steps: optimizer steps done.
+        totals: circuits, shots, dollars, the final test included.
+        seconds: wall time of this process by phase; ``total`` among them, ``step.*`` within ``train``.
+        stop_reason: why training ended; None if it was interrupted.
     """
 
     config: TrainingConfig
     folder: RunFolder
     run_id: str
     tracking_uri: str | None
-    predictor: Predictor
+    experiment_id: str | None
+    run: PreparedRun
     params: np.ndarray
     best_params: np.ndarray
     history: tuple[EpochReport, ...]
-    best: dict[str, Any]
     metrics: dict[str, float]
     n_steps: int
     totals: Totals
     seconds: dict[str, float]
     stop_reason: str | None
+
+    @property
+    def best(self) -> dict[str, Any]:
+        """``epoch``, ``metric`` and ``value`` of the best epoch; empty before the first has ended."""
+        if not self.history:
+            return {}
+        last = self.history[-1]
+        return {"epoch": last.best_epoch, "metric": last.monitored, "value": last.best_value}
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        """The model with its best parameters and its preprocessing."""
+        return self.run.predictor(self.best_params)
 
     def predict(self, features: np.ndarray | Sequence[Sequence[float]]) -> np.ndarray:
         """Class names or values for raw features [S, F_raw], by the best parameters, computed exactly in this process."""
@@ -64,11 +79,10 @@ class TrainingResult:
             "run_name": self.folder.name,
             "run_folder": str(self.folder.path),
             "tracking_uri": self.tracking_uri,
-            "finished": self.stop_reason is not None,
             "stop_reason": self.stop_reason,
             "steps": self.n_steps,
             "epochs": len(self.history),
-            "final_loss": self.metrics.get("train/epoch_loss"),
+            "final_loss": self.history[-1].metrics["train/epoch_loss"] if self.history else None,
             "best_loss": self.best.get("value"),
             "best": self.best,
             "metrics": self.metrics,

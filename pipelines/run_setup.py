@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.config import TrainingConfig
-from orchestrator.errors import ConfigError
+from orchestrator.config import FleetConfig, TrainingConfig
+from orchestrator.errors import CheckpointError, ConfigError
 from orchestrator.models.model import Model
 from orchestrator.registry import resolve
 from orchestrator.training.loop import TrainingTask
 from orchestrator.training.reports import Samples
+from pipelines.checkpoints import Checkpoints
 from pipelines.compose import build_backend, build_loss, choose_rule
 from pipelines.datasets import PreparedData, SplitRows, Table, prepare
 from pipelines.predictor import Predictor, read_structure, write_structure
@@ -102,13 +103,18 @@ def save_run(folder: RunFolder, run: PreparedRun) -> str:
     return folder.fingerprint(run.config)
 
 
-def load_run(folder: RunFolder) -> tuple[PreparedRun, str]:
+def load_run(folder: RunFolder, fleet: FleetConfig | None = None) -> tuple[PreparedRun, str]:
     """What `save_run` wrote, and its fingerprint.
+
+    Args:
+        fleet: in place of the one trained with; it changes no number.
 
     Raises:
         CheckpointError: a file is missing or damaged.
     """
     config = folder.read_config()
+    if fleet is not None:
+        config = config.model_copy(update={"fleet": fleet})
     return _assemble(config, read_structure(folder.model), _read_data(folder.data)), folder.fingerprint(config)
 
 
@@ -152,3 +158,16 @@ def _read_data(folder: Path) -> PreparedData:
         task=about["task"],
         raw_example=arrays["raw_example"],
     )
+
+
+def best_params(folder: RunFolder) -> tuple[np.ndarray, int]:
+    """The best parameters so far [P] and the epoch they are of, from the newest whole checkpoint.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    run, fingerprint = load_run(folder)
+    state, _ = Checkpoints(folder.checkpoints, run.config.checkpoint.keep, fingerprint).load_newest()
+    if state is None:
+        raise CheckpointError(f"run {folder.name} has no checkpoint yet; continue it with: qfleet resume {folder.name}")
+    return state.best_params, state.best_epoch

@@ -12,30 +12,32 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import astuple
 from typing import Any
-
-import numpy as np
 
 from orchestrator.config import TrainingConfig
 from orchestrator.coordinator import Coordinator
-from orchestrator.errors import QfleetError
+from orchestrator.errors import CheckpointError
 from orchestrator.models.model import Model
-from orchestrator.training.loop import evaluate_samples, initial_state, train
-from orchestrator.training.reports import EpochReport, StepReport
+from orchestrator.training.loop import initial_state, train
+from orchestrator.training.reports import StepReport
 from orchestrator.training.state import TrainState
-from pipelines.callbacks import Callback, Callbacks, Checkpointing, Display, Tracking
+from pipelines.artifacts import log_outcome, start_tracker
+from pipelines.callbacks import Callback, Callbacks, Checkpointing, Display, Metrics
 from pipelines.checkpoints import Checkpoints
 from pipelines.compose import build_backend, build_coordinator
 from pipelines.datasets import Table, table_from_arrays
+from pipelines.evaluate import score
 from pipelines.interrupts import Interrupts
 from pipelines.progress import Progress, make_progress
-from pipelines.report import run_parameters, write_artifacts
-from pipelines.result import TrainingResult, params_sha256
+from pipelines.report import headline
+from pipelines.result import TrainingResult
 from pipelines.run_folder import RunFolder
 from pipelines.run_setup import PreparedRun, load_run, prepare_run, save_run
-from pipelines.tracking import NoTracker, Tracker, start_tracker
+from pipelines.tracking import Tracker, TrackingReport
 
 
 class TrainingInterrupted(KeyboardInterrupt):
@@ -59,7 +61,7 @@ class Trainer:
         model: a model of your own in place of the one that ``config.model`` describes.
         data: (features [S, F], targets [S]) in place of what ``config.data`` names.
         callbacks: called after each step and epoch.
-        progress: True for a live display, False for none, None to decide by whether stderr is a terminal.
+        progress: False for messages only; True or None for a display on stderr, live where that is a terminal.
     """
 
     def __init__(
@@ -73,11 +75,14 @@ class Trainer:
     ) -> None:
         self.config = config or TrainingConfig()
         self._model = model
-        self._table: Table | None = None if data is None else table_from_arrays(*data)
+        self._table: Table | None = None
+        if data is not None:
+            self._table = table_from_arrays(*data)
+            self.config = self.config.with_overrides(["data.name=arrays", "data.path=none", "data.target=none"])
         self._user_callbacks = tuple(callbacks)
         self._progress = progress
         self._folder: RunFolder | None = None
-        self._seconds: dict[str, float] = {}
+        self._seconds: defaultdict[str, float] = defaultdict(float)
 
     @classmethod
     def resume(
@@ -112,33 +117,127 @@ class Trainer:
             TrainingInterrupted: Ctrl-C or SIGTERM, the state saved, the best so far in its `result`.
         """
         started = time.perf_counter()
+        self._seconds.clear()
         with ExitStack() as stack:
-            with self._phase("setup"):
-                run, folder, fingerprint = self._open()
-                folder.lock()
-                stack.callback(folder.unlock)
-                checkpoints = Checkpoints(folder.checkpoints, run.config.checkpoint.keep, fingerprint)
-                state, problems = checkpoints.load_newest()
-            display = make_progress(self._progress)
+            display = make_progress(quiet=self._progress is False)
             stack.callback(display.stop)
-            tracker = start_tracker(folder, run, run_parameters(run))
-            stack.callback(tracker.close)
-            session = _Session(self, run, folder, display, tracker, checkpoints, started)
-            display.start(f"qfleet · {folder.name}", session.headline())
+            with self._phase("setup"):
+                run, folder, checkpoints = self._open(stack)
+                state, problems = checkpoints.load_newest()
+                state = state or initial_state(run.task)
+            display.start(f"qfleet · {folder.name}", headline(run), is_paid=build_backend(run.config).capabilities.is_paid)
             for problem in problems:
                 display.message(f"skipped a damaged checkpoint: {problem}")
-            if state is not None and state.step:
-                display.message(f"continuing after step {state.step} (epoch {state.epoch} finished)")
-            return session.run(state or initial_state(run.task), stack)
+            if state.step:
+                display.message(f"continuing after step {state.step}, {state.epoch} epochs finished")
+            tracker = start_tracker(folder, run, display.message)
+            stack.callback(tracker.close)
+            saving = Checkpointing(checkpoints, run.config.checkpoint)
+            try:
+                metrics = self._run(run, folder, state, display, tracker, saving, stack)
+            except BaseException as error:
+                with suppress(CheckpointError):  # the error at hand says more
+                    saving.on_stop(state)
+                run.predictor(state.best_params).save(folder.model)
+                if not isinstance(error, KeyboardInterrupt):
+                    raise  # the tracker's close marks the run as failed
+                display.phase("saving")
+                tracked = tracker.finish("KILLED", timeout_seconds=5.0)
+                self._seconds["total"] = time.perf_counter() - started
+                partial = dict(state.history[-1].metrics) if state.history else {}
+                result = self._result(run, folder, state, partial, tracked)
+                raise TrainingInterrupted(folder.name, state.step, result) from None
+            with self._phase("log"):
+                display.phase("logging the rest to MLflow")
+                tracked = tracker.finish("FINISHED")
+            self._seconds["total"] = time.perf_counter() - started
+            result = self._result(run, folder, state, metrics, tracked)
+            folder.write_json("result.json", result.to_json())
+            if not tracked.is_complete:
+                display.message(tracked.message)
+            return result
 
-    def _open(self) -> tuple[PreparedRun, RunFolder, str]:
-        """The run and its folder, new or found."""
-        if self._folder is not None:
-            run, fingerprint = load_run(self._folder, self.config)
-            return run, self._folder, fingerprint
-        run = prepare_run(self.config, self._model, self._table)
-        folder = RunFolder.create(run.config)
-        return run, folder, save_run(folder, run)
+    def _open(self, stack: ExitStack) -> tuple[PreparedRun, RunFolder, Checkpoints]:
+        """The run, its folder (locked until `stack` closes) and its checkpoints; made new, or found."""
+        prepared = None if self._folder else prepare_run(self.config, self._model, self._table)
+        folder = self._folder or RunFolder.create(self.config)
+        folder.lock()
+        stack.callback(folder.unlock)
+        if prepared is not None:
+            self._folder, run, fingerprint = folder, prepared, save_run(folder, prepared)
+        else:
+            run, fingerprint = load_run(folder, self.config.fleet)
+        return run, folder, Checkpoints(folder.checkpoints, run.config.checkpoint.keep, fingerprint)
+
+    def _run(
+        self,
+        run: PreparedRun,
+        folder: RunFolder,
+        state: TrainState,
+        display: Progress,
+        tracker: Tracker,
+        saving: Checkpointing,
+        stack: ExitStack,
+    ) -> dict[str, float]:
+        """Start the fleet, train what is left, score the best parameters. Returns the final metrics by tracking name."""
+        if folder.is_finished:
+            return dict(folder.read_json("result.json")["metrics"])
+        with self._phase("fleet"):
+            fleet = run.config.fleet
+            display.phase(f"starting {fleet.n_actors} Ray actors" if fleet.dispatcher == "ray" else "starting")
+            coordinator = build_coordinator(fleet, build_backend(run.config))
+            stack.callback(coordinator.dispatcher.close)
+        callbacks = [Display(display, coordinator.dispatcher), Metrics(tracker, coordinator.dispatcher), saving]
+        with self._phase("train"):
+            self._train(run, state, coordinator, Callbacks([*callbacks, *self._user_callbacks]))
+        metrics = dict(state.history[-1].metrics) if state.history else {}
+        scores = None
+        if len(run.data.test.targets):
+            with self._phase("test"):
+                display.phase("scoring the best parameters")
+                scores = score(run, run.config, state.best_params, coordinator, "test")
+            state.totals = state.totals.plus(*astuple(scores.used))
+            metrics |= scores.metrics
+            tracker.log_metrics(scores.metrics, state.step)
+        with self._phase("plots"):
+            display.phase("drawing plots")
+            run.predictor(state.best_params).save(folder.model)
+            log_outcome(tracker, folder, run, state, scores, coordinator.dispatcher.timeline())
+        return metrics
+
+    def _train(self, run: PreparedRun, state: TrainState, coordinator: Coordinator, callbacks: Callback) -> None:
+        """Drive the loop to its end, or to an interrupt between two steps."""
+        with Interrupts(is_safe=lambda: coordinator.is_evaluating) as interrupts:
+            for report in train(run.task, state, coordinator):
+                if isinstance(report, StepReport):
+                    for phase, seconds in report.seconds.items():
+                        self._seconds[f"step.{phase}"] += seconds
+                    self._seconds["step.compute"] += report.compute_seconds
+                    callbacks.on_step(report, state)
+                else:
+                    callbacks.on_epoch(report, state)
+                interrupts.check()
+            callbacks.on_stop(state)
+
+    def _result(
+        self, run: PreparedRun, folder: RunFolder, state: TrainState, metrics: dict[str, float], tracked: TrackingReport
+    ) -> TrainingResult:
+        return TrainingResult(
+            config=run.config,
+            folder=folder,
+            run_id=tracked.run_id or folder.name,
+            tracking_uri=tracked.tracking_uri,
+            experiment_id=tracked.experiment_id,
+            run=run,
+            params=state.params,
+            best_params=state.best_params,
+            history=tuple(state.history),
+            metrics=metrics,
+            n_steps=state.step,
+            totals=state.totals,
+            seconds=dict(self._seconds),
+            stop_reason=state.stop_reason,
+        )
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:
@@ -147,4 +246,4 @@ class Trainer:
         try:
             yield
         finally:
-            self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - started
+            self._seconds[name] += time.perf_counter() - started

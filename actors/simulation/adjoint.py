@@ -18,7 +18,7 @@ import numpy as np
 from actors.simulation.coefficients import Angles, invert_coefficients, quaternion_product
 from actors.simulation.derivative_kernels import apply_pauli, generator_product, turn_products
 from actors.simulation.forward import advance, make_base, start_zero
-from actors.simulation.jit import entry_point, fma, kernel, source_digest
+from actors.simulation.jit import entry_point, fma, inlined, kernel, source_digest
 from actors.simulation.measure_kernels import exact_values
 from actors.simulation.program import BLOCKS, TURN
 from actors.simulation.state_kernels import apply_operation, tile_length, tile_rows
@@ -47,7 +47,7 @@ def turned_axes(code, base, op, axes):
             )
 
 
-@kernel
+@inlined
 def add_products(code, op, axes, wanted, re, im, lam_re, lam_im, width, sums, out):
     """out [Kj, width] = the derivatives by the wanted angles of operation `op`, from the states at the end of its stage.
 
@@ -83,7 +83,7 @@ def wanted_operations(code, wanted):
     return result
 
 
-@kernel
+@inlined
 def reverse_sweep(code, base, wanted, buffers, state, scratch, first_lambda, out):
     """out [V, Kj, width]: derivatives by the wanted angles for the V blocks ``buffers[first_lambda:]`` (lambda = P psi).
 
@@ -98,12 +98,16 @@ def reverse_sweep(code, base, wanted, buffers, state, scratch, first_lambda, out
         invert_coefficients(code, op, base.coefficients[c0:c1, :lanes], inverse[c0:c1, :lanes])
         if has_wanted[op] and code.kind[op] <= TURN:
             turned_axes(code, base, op, axes)
+    backwards = np.bool_(True)
+    first_wanted = 0
+    while first_wanted < has_wanted.size and not has_wanted[first_wanted]:
+        first_wanted += 1
     tile = np.empty((tile_rows(code), tile_length(width)))
     sums = np.empty((3, tile_length(width)))
     places = first_lambda + np.arange(n_lambdas)
     for stage in range(code.stage.size - 2, -1, -1):
         start, stop = code.stage[stage], code.stage[stage + 1]
-        if not has_wanted[:stop].any():
+        if stop <= first_wanted:
             break
         for v in range(n_lambdas):
             lam = buffers[places[v]]
@@ -118,7 +122,7 @@ def reverse_sweep(code, base, wanted, buffers, state, scratch, first_lambda, out
             for op in range(stop - 1, start - 1, -1):
                 own = inverse[code.coefficient[op] : code.coefficient[op + 1], : width if base.per_sample[op] else 1]
                 place, scratch = apply_operation(
-                    code, op, own, not base.per_sample[op], True, buffers, place, scratch, width, tile
+                    code, op, own, not base.per_sample[op], backwards, buffers, place, scratch, width, tile
                 )
             if v < 0:
                 state = place
@@ -126,14 +130,15 @@ def reverse_sweep(code, base, wanted, buffers, state, scratch, first_lambda, out
                 places[v] = place
 
 
-@kernel
+@inlined
 def run_block(code, seen, base, wanted, n_together, buffers, values, jacobian):
     """values [M, width], jacobian [M, Kj, width] of one block of samples, `n_together` strings to a reverse sweep."""
     width, n_paulis, n_qubits = len(base.angles.data), len(values), code.n_qubits
+    zero, one = np.int64(0), np.int64(1)  # typed: a literal would make numba compile the callees again
     for first in range(0, n_paulis, n_together):
         strings = np.arange(first, min(first + n_together, n_paulis))
         start_zero(buffers[0], width)
-        state, scratch = advance(code, base, 0, code.kind.size, buffers, 0, 1)
+        state, scratch = advance(code, base, zero, code.kind.size, buffers, zero, one)
         if first == 0:
             exact_values(seen, buffers, state, scratch, n_qubits, width, values)
         re, im = buffers[state, 0], buffers[state, 1]
@@ -145,28 +150,24 @@ def run_block(code, seen, base, wanted, n_together, buffers, values, jacobian):
         reverse_sweep(code, base, wanted, buffers, state, scratch, 2, jacobian[strings[0] : strings[-1] + 1])
 
 
-@kernel
-def run_all(code, seen, angles, wanted, width, n_together, values, jacobian):
-    """values [S, M] and jacobian [S, M, Kj]; the last block is filled up with copies of the last sample."""
-    n_samples, n_paulis, n_wanted = jacobian.shape
-    buffers = np.empty((2 + n_together, 2, width << code.n_qubits))
-    found, derivatives = np.empty((n_paulis, width)), np.zeros((n_paulis, n_wanted, width))
-    for first in range(0, n_samples, width):
-        samples = np.minimum(first + np.arange(width), n_samples - 1)
-        base = make_base(code, Angles(angles.shared, angles.column, angles.data[samples]))
-        run_block(code, seen, base, wanted, n_together, buffers, found, derivatives)
-        for lane in range(min(width, n_samples - first)):
-            values[first + lane] = found[:, lane]
-            jacobian[first + lane] = derivatives[:, :, lane]
-
-
 def _build(digest: int) -> Any:
     def adjoint(code, seen, angles, wanted, width, n_together, values, jacobian):
         _ = digest
-        run_all(code, seen, angles, wanted, width, n_together, values, jacobian)
+        n_samples, n_paulis, n_wanted = jacobian.shape
+        buffers = np.empty((2 + n_together, 2, width << code.n_qubits))
+        found, derivatives = np.empty((n_paulis, width)), np.zeros((n_paulis, n_wanted, width))
+        for first in range(0, n_samples, width):
+            samples = np.empty(width, np.int64)
+            for lane in range(width):
+                samples[lane] = min(first + lane, n_samples - 1)
+            base = make_base(code, Angles(angles.shared, angles.column, angles.data[samples]))
+            run_block(code, seen, base, wanted, n_together, buffers, found, derivatives)
+            for lane in range(min(width, n_samples - first)):
+                values[first + lane] = found[:, lane]
+                jacobian[first + lane] = derivatives[:, :, lane]
 
     return entry_point(adjoint)
 
 
 adjoint = _build(source_digest())
-"""Fill values [S, M] and jacobian [S, M, Kj], see `run_all`; compiled on first call or read from disk."""
+"""Fill values [S, M] and jacobian [S, M, Kj]; the last block of `width` lanes is filled up with copies of the last sample."""

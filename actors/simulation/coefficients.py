@@ -92,19 +92,27 @@ def operation_coefficients(code, op, cosine, sine, out):
 
 
 @kernel
+def negate(values, is_negated, out):
+    """``out = -values`` or ``values``."""
+    for i in range(values.size):
+        out[i] = -values[i] if is_negated else values[i]
+
+
+@kernel
 def invert_coefficients(code, op, values, out):
     """out [rows of op, width]: the coefficients of the inverse of operation `op`, whose own are `values`."""
     if code.kind[op] == TURN:
-        out[0] = values[0]
-        out[1:4] = -values[1:4]
+        for row in range(4):
+            negate(values[row], row > 0, out[row])
     elif code.kind[op] == BLOCKS:
         for block in range(code.op_block[op], code.op_block[op + 1]):
             m = code.block_size[block]
             first = code.block_coefficient[block] - code.coefficient[op]
             for r in range(m):
                 for c in range(m):
-                    out[first + 2 * (r * m + c)] = values[first + 2 * (c * m + r)]
-                    out[first + 2 * (r * m + c) + 1] = -values[first + 2 * (c * m + r) + 1]
+                    to, at = first + 2 * (r * m + c), first + 2 * (c * m + r)
+                    negate(values[at], np.bool_(False), out[to])
+                    negate(values[at + 1], np.bool_(True), out[to + 1])
 
 
 @kernel

@@ -19,7 +19,9 @@ def fold(sums, length, width):
     """Add up the parts of `sums` [rows, >= length] that belong to the same lane, into the first `width` columns."""
     while length > width:
         length //= 2
-        sums[:, :length] += sums[:, length : 2 * length]
+        for row in range(sums.shape[0]):
+            for i in range(length):
+                sums[row, i] += sums[row, length + i]
 
 
 @kernel

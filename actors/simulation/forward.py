@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from actors.simulation.coefficients import Angles, fill_base, fill_trig, operation_coefficients, per_sample_operations
-from actors.simulation.jit import entry_point, kernel, source_digest
+from actors.simulation.jit import entry_point, inlined, kernel, source_digest
 from actors.simulation.measure_kernels import exact_values
 from actors.simulation.sampling import sampled_values
 from actors.simulation.state_kernels import apply_operation, tile_length, tile_rows
@@ -67,7 +67,7 @@ class Base(NamedTuple):
     coefficients: np.ndarray
 
 
-@kernel
+@inlined
 def make_base(code, angles):
     """The Base of the samples whose rows ``angles.data`` are."""
     width = len(angles.data)
@@ -88,15 +88,16 @@ def start_zero(buffer, width):
     buffer[1, :width] = 0.0
 
 
-@kernel
+@inlined
 def advance(code, base, start, stop, buffers, state, scratch):
     """Apply operations start..stop-1 to the undisplaced states; returns the new places of (state, scratch)."""
     width = len(base.angles.data)
+    forwards = np.bool_(False)
     tile = np.empty((tile_rows(code), tile_length(width)))
     for op in range(start, stop):
         uniform = not base.per_sample[op]
         own = base.coefficients[code.coefficient[op] : code.coefficient[op + 1], : 1 if uniform else width]
-        state, scratch = apply_operation(code, op, own, uniform, False, buffers, state, scratch, width, tile)
+        state, scratch = apply_operation(code, op, own, uniform, forwards, buffers, state, scratch, width, tile)
     return state, scratch
 
 
@@ -147,7 +148,7 @@ def displace_trig(code, op, base, displaced, lanes, cosine, sine):
         start = stop
 
 
-@kernel
+@inlined
 def block_operation(code, op, base, displaced, lanes, is_moved):
     """(coefficients [rows of op, width or 1], whether they are uniform) of `op` in a block."""
     t0, t1, c0, c1 = code.trig[op], code.trig[op + 1], code.coefficient[op], code.coefficient[op + 1]
@@ -157,16 +158,16 @@ def block_operation(code, op, base, displaced, lanes, is_moved):
     own = np.empty((c1 - c0, width))
     if not is_moved:
         take_lanes(base.coefficients[c0:c1], lanes.sample, own)
-        return own[:, :], False
+        return own[:, :width], False
     cosine, sine = np.empty((t1 - t0, width)), np.empty((t1 - t0, width))
     take_lanes(base.cosine[t0:t1], lanes.sample, cosine)
     take_lanes(base.sine[t0:t1], lanes.sample, sine)
     displace_trig(code, op, base, displaced, lanes, cosine, sine)
-    operation_coefficients(code, op, cosine, sine, own)
-    return own[:, :], False
+    operation_coefficients(code, op, cosine[:, :width], sine[:, :width], own[:, :width])
+    return own[:, :width], False
 
 
-@kernel
+@inlined
 def moved_operations(code, displaced, lanes):
     """bool [O]: the operations that some lane's displacement row moves."""
     moved = np.zeros(code.kind.size, np.bool_)
@@ -181,23 +182,25 @@ def moved_operations(code, displaced, lanes):
     return moved
 
 
-@kernel
+@inlined
 def finish_block(code, base, displaced, lanes, start, buffers, block, scratch):
     """Apply operations `start`.. to a block of displaced circuits; returns the new places of (block, scratch)."""
     width = lanes.sample.size
     moved = moved_operations(code, displaced, lanes)
+    forwards = np.bool_(False)
     tile = np.empty((tile_rows(code), tile_length(width)))
     for op in range(start, code.kind.size):
         own, uniform = block_operation(code, op, base, displaced, lanes, moved[op])
-        block, scratch = apply_operation(code, op, own, uniform, False, buffers, block, scratch, width, tile)
+        block, scratch = apply_operation(code, op, own, uniform, forwards, buffers, block, scratch, width, tile)
     return block, scratch
 
 
-@kernel
+@inlined
 def run_samples(code, seen, base, displaced, noise, first_sample, max_width, buffers, values):
     """values [W, D, M]: all circuits of the W <= max_width samples of `base`; `first_sample`: their place in the run."""
     n_samples, n_rows, n_paulis = values.shape
-    state, block, scratch, done = 0, 1, 2, 0
+    # Typed, because numba would compile every callee once more for each literal argument.
+    state, block, scratch, done = np.int64(0), np.int64(1), np.int64(2), np.int64(0)
     start_zero(buffers[state], n_samples)
     n_circuits = n_samples * n_rows
     for circuit0 in range(0, n_circuits, max_width):
@@ -219,24 +222,18 @@ def run_samples(code, seen, base, displaced, noise, first_sample, max_width, buf
                 values[lanes.sample[i], lanes.row[i], m] = found[m, i]
 
 
-@kernel
-def run_all(code, seen, angles, displaced, noise, max_width, values):
-    """values [S, D, M] of a whole job."""
-    buffers = np.empty((3, 2, max_width << code.n_qubits))
-    for first in range(0, len(values), max_width):
-        stop = min(first + max_width, len(values))
-        base = make_base(code, Angles(angles.shared, angles.column, angles.data[first:stop]))
-        place = noise.sample_start + first
-        run_samples(code, seen, base, displaced, noise, place, max_width, buffers, values[first:stop])
-
-
 def _build(digest: int) -> Any:
     def forward(code, seen, angles, displaced, noise, max_width, values):
         _ = digest
-        run_all(code, seen, angles, displaced, noise, max_width, values)
+        buffers = np.empty((3, 2, max_width << code.n_qubits))
+        for first in range(0, len(values), max_width):
+            stop = min(first + max_width, len(values))
+            base = make_base(code, Angles(angles.shared, angles.column, angles.data[first:stop]))
+            place = noise.sample_start + first
+            run_samples(code, seen, base, displaced, noise, place, max_width, buffers, values[first:stop])
 
     return entry_point(forward)
 
 
 forward = _build(source_digest())
-"""Fill values [S, D, M], see `run_all`; compiled on first call or read from disk."""
+"""Fill values [S, D, M] of a whole job in blocks of at most `max_width` lanes; compiled on first call or read from disk."""

@@ -34,6 +34,14 @@ def kernel(function: Callable[..., Any]) -> Any:
     return numba.njit(function, nogil=True, error_model="numpy")
 
 
+def inlined(function: Callable[..., Any]) -> Any:
+    """As `kernel`, for the outer loops: pasted into the caller before compilation.
+
+    Each level of calls makes LLVM optimise everything below it once more, seconds for the outer ones.
+    """
+    return numba.njit(function, nogil=True, error_model="numpy", inline="always")
+
+
 @functools.cache
 def source_digest() -> int:
     """A digest (63 bits) of every source file of this package."""

@@ -82,7 +82,7 @@ def exact_values(seen, buffers, state, scratch, n_qubits, width, values):
     re, im = buffers[state, 0], buffers[state, 1]
     if seen.plan_leaf[1] > 0:
         probabilities(re, im, buffers[scratch, 0])
-        walsh(seen, 0, n_qubits, width, buffers[scratch, 0], buffers[scratch, 1], values)
+        walsh(seen, np.int64(0), n_qubits, width, buffers[scratch, 0], buffers[scratch, 1], values)
     for m in range(seen.flip.size):
         if seen.flip[m] != 0:
             flipped_expectation(re, im, n_qubits, width, seen.flip[m], seen.sign_mask[m], seen.n_y[m], values[m])

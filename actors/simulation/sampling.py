@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from actors.simulation.jit import kernel
+from actors.simulation.jit import inlined, kernel
 from actors.simulation.measure_kernels import probabilities, walsh
 from actors.simulation.philox import fill_words
 from actors.simulation.state_kernels import turn_uniform
@@ -80,7 +80,7 @@ def rotate_basis(re, im, n_qubits, width, basis):
             turn_uniform(re, im, width << n_qubits, width << bit, root, 0.0, 0.0, -root)
 
 
-@kernel
+@inlined
 def sampled_values(seen, buffers, state, scratch, n_qubits, width, noise, displacement, sample, values):
     """values [M, width]: means of the +-1 outcomes of ``noise.shots`` shots per group; ``buffers[scratch]`` is destroyed.
 

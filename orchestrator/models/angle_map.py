@@ -109,11 +109,11 @@ class AngleMap:
         """Angles for params [P] and features [S, F]."""
         weight = self.coefficient * np.append(params, 1.0)[self.param]  # param -1 is the 1 at the end
         constant = self.monomial < 0
-        shared = np.bincount(self.angle[constant], weight[constant], self.n_angles)
+        shared = _summed(self.angle[constant], weight[constant], self.n_angles)
         columns = self.data_columns
         slot = np.searchsorted(columns, self.angle[~constant])
         shape = (len(self.exponents), len(columns))
-        mixing = np.bincount(self.monomial[~constant] * shape[1] + slot, weight[~constant], shape[0] * shape[1])
+        mixing = _summed(self.monomial[~constant] * shape[1] + slot, weight[~constant], shape[0] * shape[1])
         # einsum without BLAS: a fixed order of summation, whatever the number of threads
         data = shared[columns] + np.einsum("sj,jk->sk", self.encode(features), mixing.reshape(shape))
         return Angles(shared, columns, data)
@@ -124,16 +124,21 @@ class AngleMap:
         plain = owned & (self.monomial < 0)
         mixed = owned & (self.monomial >= 0)
         summed = angle_gradients.sum(axis=0)
-        gradient = np.bincount(self.param[plain], self.coefficient[plain] * summed[self.angle[plain]], self.n_params)
+        gradient = _summed(self.param[plain], self.coefficient[plain] * summed[self.angle[plain]], self.n_params)
         if mixed.any():
             correlated = np.einsum("sj,sk->jk", self.encode(features), angle_gradients)
             weight = self.coefficient[mixed] * correlated[self.monomial[mixed], self.angle[mixed]]
-            gradient = gradient + np.bincount(self.param[mixed], weight, self.n_params)
+            gradient = gradient + _summed(self.param[mixed], weight, self.n_params)
         return gradient
 
     @cached_property
     def _is_plain(self) -> bool:
         return bool((self.exponents.sum(axis=1) == 1).all())
+
+
+def _summed(index: np.ndarray, weights: np.ndarray, length: int) -> np.ndarray:
+    """float64 [length]: weights summed by index, in order."""
+    return np.bincount(index, weights, length).astype(np.float64, copy=False)  # of nothing, numpy counts in integers
 
 
 def _polynomial(expression: sympy.Expr, positions: dict[sympy.Symbol, int]) -> dict[tuple[int, ...], float]:

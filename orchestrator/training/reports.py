@@ -73,7 +73,7 @@ class EpochReport:
     Attributes:
         epoch, n_epochs: 1-based, planned.
         step: steps done so far.
-        metrics: by tracking name: ``train/epoch_loss`` (mean over the samples seen in the epoch), ``val/loss``, ``val/accuracy`` ...
+        metrics: by tracking name: ``train/epoch_loss`` (mean over the epoch's samples), ``val/loss``, ``val/accuracy`` ...
         monitored: name of the metric that decides what is best.
         is_best: this epoch has the best monitored value so far.
         best_epoch, best_value: so far.

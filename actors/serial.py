@@ -1,0 +1,107 @@
+"""SerialDispatcher: the same jobs through the same CircuitActor, in this process. For debugging and for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from actors.circuit_actor import CircuitActor
+from actors.retry import Decision, RetryPolicy, UnknownCircuitError, error_for
+from orchestrator.circuits.measured import MeasuredCircuit
+from orchestrator.errors import FleetError, InputError
+from orchestrator.jobs import Job, JobResult
+from orchestrator.protocols import Backend, DispatcherStats
+
+_OVERHEAD_SECONDS = 5e-5
+"""A call through the actor, measured; no process border is crossed."""
+
+
+class SerialDispatcher:
+    """Runs jobs one after the other in this process.
+
+    Args:
+        backend: where circuits run.
+        policy: how often a failing job is tried.
+    """
+
+    def __init__(self, backend: Backend, policy: RetryPolicy | None = None) -> None:
+        self._actor = CircuitActor(backend, "serial")
+        self._policy = policy or RetryPolicy()
+        self._circuits: dict[str, MeasuredCircuit] = {}
+        self._is_closed = False
+        self._jobs_done = 0
+        self._jobs_retried = 0
+        self._busy_seconds = 0.0
+        self._cache_hits = 0
+
+    @property
+    def n_workers(self) -> int:
+        """One: this process."""
+        return 1
+
+    @property
+    def job_overhead_seconds(self) -> float:
+        """What sending one more job costs."""
+        return _OVERHEAD_SECONDS
+
+    def register(self, circuit: MeasuredCircuit) -> None:
+        """Make `circuit` known under its key."""
+        self._circuits[circuit.key] = circuit
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[JobResult]:
+        """Yield the result of every job, in order.
+
+        Raises:
+            ExecutionError: a job failed more often than the retry policy allows; FleetError: this dispatcher is closed.
+        """
+        check_known(jobs, self._circuits)
+        for job in jobs:
+            if self._is_closed:
+                raise FleetError("the dispatcher is closed: make a new one")
+            result = self._run_one(job)
+            self._jobs_done += 1
+            self._busy_seconds += result.compute_seconds
+            self._cache_hits += result.cache_hit
+            yield result
+
+    def stats(self) -> DispatcherStats:
+        """Totals so far."""
+        return DispatcherStats(
+            n_workers=1,
+            jobs_done=self._jobs_done,
+            jobs_retried=self._jobs_retried,
+            workers_lost=0,
+            busy_seconds=self._busy_seconds,
+            cache_hits=self._cache_hits,
+            cache_lookups=self._jobs_done,
+        )
+
+    def close(self) -> None:
+        """Close the session."""
+        self._is_closed = True
+        self._actor.close()
+
+    def _run_one(self, job: Job) -> JobResult:
+        n_failures = 0
+        while True:
+            try:
+                return self._actor.run(job)
+            except UnknownCircuitError:  # the first job of this circuit, or its first after it fell out of the cache
+                self._actor.register(self._circuits[job.circuit_key])
+            except Exception as error:
+                n_failures += 1
+                if self._policy.decide(error, n_failures) is Decision.RAISE:
+                    raise error_for(job.job_id, n_failures, error) from error
+                self._jobs_retried += 1
+
+
+def check_known(jobs: Sequence[Job], circuits: dict[str, MeasuredCircuit]) -> None:
+    """Refuse jobs of circuits that were never registered.
+
+    Raises:
+        InputError: the first such job.
+    """
+    for job in jobs:
+        if job.circuit_key not in circuits:
+            raise InputError(
+                f"job {job.job_id} names circuit {job.circuit_key}, which is not registered: call register() first"
+            )

@@ -1,0 +1,88 @@
+"""What a run leaves at MLflow beside its metrics: inputs at the start, plots, tables and the model at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from orchestrator.training.state import TrainState
+from pipelines import plots
+from pipelines.evaluate import Scores
+from pipelines.journal import read_history
+from pipelines.provenance import environment_text, provenance_tags
+from pipelines.report import headline, run_parameters
+from pipelines.run_folder import RunFolder
+from pipelines.run_setup import PreparedRun
+from pipelines.tracking import Tracker
+
+
+def start_tracker(folder: RunFolder, run: PreparedRun, on_warning: Callable[[str], None]) -> Tracker:
+    """A started tracker that has been told the parameters, tags, data set and inputs of the run."""
+    tags = provenance_tags(run.config.backend.name) | {"gradient.rule": run.task.rule.name}
+    tracker = Tracker(
+        folder.path,
+        run.config.tracking,
+        folder.name,
+        run_parameters(run),
+        tags,
+        description="  \n".join(headline(run)),
+        on_warning=on_warning,
+    )
+    tracker.start()
+    tracker.log_artifact(folder.path / "config.toml")
+    tracker.log_text(environment_text(), "environment.txt")
+    for split, context in (("train", "training"), ("validation", "validation"), ("test", "test")):
+        samples = getattr(run.data, split)
+        if len(samples.targets):
+            tracker.log_dataset(
+                samples.features, samples.targets, name=f"{run.data.source} {split}", source=run.data.source,
+                context=context, target_name=run.data.target_name,
+            )  # fmt: skip
+    return tracker
+
+
+def log_outcome(
+    tracker: Tracker,
+    folder: RunFolder,
+    run: PreparedRun,
+    state: TrainState,
+    scores: Scores | None,
+    spans: Sequence[tuple[str, str, float, float]],
+) -> None:
+    """Draw the plots into the run's folder and log them, the last checkpoint and the model."""
+    model = run.task.model
+    history = read_history(folder.path / "metrics.jsonl")
+    norms = [value for _, value in history.get("gradient/norm", [])]
+    path = folder.artifacts
+    title = folder.name
+    plots.training_curves(
+        state.history, path / "training.png", step_losses=state.step_losses, gradient_norms=norms,
+        test_metrics=scores.metrics if scores else {}, title=title, subtitle=headline(run)[1],
+    )  # fmt: skip
+    plots.fleet_timeline(spans, path / "fleet_timeline.png", title=title)
+    plots.circuit_diagram(plots.drawn_gates(model), path / "circuit.png", n_qubits=model.template.n_qubits, title=title)
+    plots.circuit_text(model.template.circuit(), path / "circuit.txt")
+    files = ["training.png", "fleet_timeline.png", "circuit.png", "circuit.txt"]
+    if scores is not None:
+        files.append(_draw_scores(folder, scores))
+    for name in files:
+        tracker.log_artifact(path / name)
+    newest = sorted(folder.checkpoints.glob("[0-9]*"))[-1:]
+    for checkpoint in newest:
+        tracker.log_artifact(checkpoint, "checkpoint")
+    if run.config.tracking.log_model:
+        predictor = run.predictor(state.best_params)
+        tracker.log_model(
+            folder.model,
+            feature_names=run.data.feature_names,
+            example_features=run.data.raw_example,
+            example_predictions=predictor.predict_table(run.data.raw_example),
+        )
+
+
+def _draw_scores(folder: RunFolder, scores: Scores) -> str:
+    """The confusion matrix, or predicted against actual values; returns the file's name."""
+    if scores.class_names is None or scores.confusion is None:
+        plots.predictions(scores.predicted, scores.actual, folder.artifacts / "predictions.png", title=folder.name)
+        return "predictions.png"
+    plots.confusion_matrix(scores.confusion, scores.class_names, folder.artifacts / "confusion.png", title=folder.name)
+    return "confusion.png"

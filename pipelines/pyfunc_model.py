@@ -1,0 +1,61 @@
+"""The trained model as an MLflow pyfunc, logged from code: MLflow keeps this file beside the model's JSON and arrays; no pickle.
+
+`predict` takes a pandas DataFrame whose columns stand in any order (further ones are ignored) or an array [S, F] in the order of
+training, and returns a DataFrame of the predictor's columns. Through ``mlflow.pyfunc.load_model`` MLflow first holds the input
+against the signature and refuses a bare array, which carries no names; ``loaded.unwrap_python_model().predict(array)`` takes it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd  # type: ignore[import-untyped]
+from mlflow.models import set_model
+from mlflow.pyfunc import PythonModel
+
+
+class QfleetModel(PythonModel):
+    """Predicts with `pipelines.predictor.Predictor`, which is imported when the model is loaded, not when it is logged."""
+
+    def load_context(self, context: Any) -> None:
+        """Load the predictor from the logged folder."""
+        try:
+            from pipelines.predictor import Predictor
+        except ImportError as error:
+            raise ImportError(
+                f"this model needs the qfleet package, in the version its MLmodel file names: install it from its "
+                f"repository (pip install <checkout>); {error}"
+            ) from error
+        self.predictor = Predictor.load(context.artifacts["predictor"])
+
+    # Without annotations: MLflow takes type hints here for a schema of its own.
+    def predict(self, model_input, params=None):  # type: ignore[no-untyped-def]
+        """The predictor's table for a DataFrame or an array [S, F]; returns a DataFrame."""
+        features = ordered_features(model_input, tuple(self.predictor.feature_names))
+        table = pd.DataFrame(self.predictor.predict_table(features))
+        if isinstance(model_input, pd.DataFrame):
+            table.index = model_input.index
+        return table
+
+
+def ordered_features(model_input: Any, names: tuple[str, ...]) -> np.ndarray:
+    """float64 [S, F], the columns in the order of `names`.
+
+    Raises:
+        ValueError: a column is missing (the text names it), or an array has another number of columns.
+    """
+    if isinstance(model_input, pd.DataFrame):
+        missing = [name for name in names if name not in model_input.columns]
+        if missing:
+            raise ValueError(f"columns missing from the input: {', '.join(map(repr, missing))}")
+        return model_input.loc[:, list(names)].to_numpy(np.float64)
+    features = np.atleast_2d(np.asarray(model_input, np.float64))
+    if features.ndim != 2 or features.shape[1] != len(names):
+        raise ValueError(
+            f"an array of shape {features.shape} was given; expected [samples, {len(names)}], columns {', '.join(names)}"
+        )
+    return features
+
+
+set_model(QfleetModel())

@@ -1,0 +1,58 @@
+"""The environment that every test runs in, whoever starts it: `make test`, `.ci/run`, an editor, or plain `pytest`.
+
+Set here, at import, because Ray and MLflow read much of it when they are imported. Nothing of the machine reaches the tests: no
+running cluster is joined, no tracking server is written to, no paid provider is called, and no usage data leaves.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+
+_REMOVED = (
+    "CIRQ_IONQ_API_KEY",
+    "CIRQ_IONQ_REMOTE_HOST",
+    "IONQ_API_KEY",  # a test never spends money
+    "IONQ_REMOTE_HOST",
+    "MLFLOW_EXPERIMENT_ID",
+    "MLFLOW_EXPERIMENT_NAME",
+    "MLFLOW_REGISTRY_URI",
+    "MLFLOW_RUN_ID",
+    "MLFLOW_TRACKING_URI",  # nor logs to a server that people look at
+    "PYTHONDONTWRITEBYTECODE",  # every Ray process would compile all that it imports
+    "RAY_ADDRESS",
+    "RAY_JOB_CONFIG_JSON_ENV_VAR",  # set inside a Ray job, which the tests are not part of
+    "RAY_NAMESPACE",
+)
+
+_SET = {
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",  # our models must load without pickle
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # a server that is down is noticed in seconds instead of minutes
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # two server processes instead of ten
+    "MPLBACKEND": "Agg",
+    "RAY_AUTH_MODE": "disabled",  # or Ray makes a token in the home folder
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+
+
+def _make_hermetic() -> None:
+    for name in _REMOVED:
+        os.environ.pop(name, None)
+    os.environ.update(_SET)
+    # Servers of the tests are on loopback; a proxy has no part in that.
+    for name in ("NO_PROXY", "no_proxy"):
+        hosts = [host for host in os.environ.get(name, "").split(",") if host]
+        os.environ[name] = ",".join(dict.fromkeys([*hosts, "127.0.0.1", "localhost"]))
+    if "RAY_TMPDIR" not in os.environ:
+        # Short, because Unix sockets live below it and their paths may have 107 characters. Registered before Ray registers its own
+        # shutdown, so removed after it.
+        folder = os.environ["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="qf.", dir="/tmp")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+
+
+_make_hermetic()
