@@ -70,7 +70,7 @@ clean: ## Remove .venv, build products and caches; runs/ and mlflow.db stay
 # --- The environment -----------------------------------------------------------------------------------------------------------
 
 # A moved or copied checkout has scripts that point to the old place, and a removed Python leaves a dead link: both install again.
-ifneq ($(shell cat $(STAMP) 2>/dev/null):$(wildcard $(BIN)/python),$(CURDIR):$(BIN)/python)
+ifneq ($(shell test -x $(BIN)/python && cat $(STAMP) 2>/dev/null),$(CURDIR))
 $(STAMP): always
 endif
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pickle
 import traceback
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
 from actors.circuit_cache import CacheStats, CircuitCache
 from actors.retry import UnknownCircuitError
 from orchestrator.circuits.measured import MeasuredCircuit
-from orchestrator.errors import ExecutionError, QfleetError
+from orchestrator.errors import ExecutionError, InputError, QfleetError
 from orchestrator.jobs import Job, JobResult, check_result
 from orchestrator.protocols import Backend, Session
 
@@ -102,3 +102,16 @@ def _survives_pickling(error: BaseException) -> bool:
     except Exception:
         return False
     return type(copy) is type(error) and str(copy) == str(error)
+
+
+def check_known(jobs: Sequence[Job], circuit_keys: Container[str]) -> None:
+    """Refuse jobs of circuits that were never registered.
+
+    Raises:
+        InputError: the first such job.
+    """
+    for job in jobs:
+        if job.circuit_key not in circuit_keys:
+            raise InputError(
+                f"job {job.job_id} names circuit {job.circuit_key}, which is not registered: call register() first"
+            )

@@ -141,7 +141,9 @@ class Scheduler:
         """A worker answered with a failure: the job is tried again, elsewhere if it can be, or given up."""
         was_held = self._release(worker, job)
         state = self._open.get(job)
-        if state is None or not was_held:  # withdrawn, delivered by another, or already queued again: nothing to add
+        if (
+            state is None or not was_held
+        ):  # withdrawn, delivered by another, or already queued again: nothing to add
             return None
         if self._charge(state, error) is Decision.RAISE:
             del self._open[job]
@@ -161,6 +163,8 @@ class Scheduler:
         """Fill free slots from the queue."""
         made: list[Assignment] = []
         passed_over = []
+        while self._retries and self._retries[0] not in self._open:
+            self._retries.popleft()
         while self._slots and (self._retries or self._queue):
             slot = heapq.heappop(self._slots)
             _, order, name = slot
@@ -192,14 +196,13 @@ class Scheduler:
 
     def _take(self, worker: str) -> int | None:
         """The next job that `worker` may have: one to be tried again first, but not where it failed unless it failed everywhere."""
-        for _ in range(len(self._retries)):
-            job = self._retries.popleft()
+        for place, job in enumerate(self._retries):
             state = self._open.get(job)
-            if state is None:
-                continue
-            if worker not in state.failed_on or state.failed_on.issuperset(self._workers):
+            if state is not None and (
+                worker not in state.failed_on or state.failed_on.issuperset(self._workers)
+            ):
+                del self._retries[place]
                 return job
-            self._retries.append(job)  # after the loop the skipped ones stand in their old order
         while self._queue:
             job = self._queue.popleft()
             if job in self._open:

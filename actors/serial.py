@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from actors.circuit_actor import CircuitActor
+from actors.circuit_actor import CircuitActor, check_known
 from actors.retry import Decision, RetryPolicy, UnknownCircuitError, error_for
 from orchestrator.circuits.measured import MeasuredCircuit
-from orchestrator.errors import FleetError, InputError
+from orchestrator.errors import FleetError
 from orchestrator.jobs import Job, JobResult
 from orchestrator.protocols import Backend, DispatcherStats
 
@@ -85,23 +85,12 @@ class SerialDispatcher:
         while True:
             try:
                 return self._actor.run(job)
-            except UnknownCircuitError:  # the first job of this circuit, or its first after it fell out of the cache
+            except (
+                UnknownCircuitError
+            ):  # the first job of this circuit, or its first after it fell out of the cache
                 self._actor.register(self._circuits[job.circuit_key])
             except Exception as error:
                 n_failures += 1
                 if self._policy.decide(error, n_failures) is Decision.RAISE:
                     raise error_for(job.job_id, n_failures, error) from error
                 self._jobs_retried += 1
-
-
-def check_known(jobs: Sequence[Job], circuits: dict[str, MeasuredCircuit]) -> None:
-    """Refuse jobs of circuits that were never registered.
-
-    Raises:
-        InputError: the first such job.
-    """
-    for job in jobs:
-        if job.circuit_key not in circuits:
-            raise InputError(
-                f"job {job.job_id} names circuit {job.circuit_key}, which is not registered: call register() first"
-            )

@@ -59,9 +59,7 @@ StrTuple = Annotated[tuple[str, ...], Field(strict=False)]
 class Section(BaseModel):
     """Base of every section: frozen, strict about types, closed to unknown keys."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, validate_default=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
 
     section_name: ClassVar[str] = ""
 
@@ -82,9 +80,7 @@ class RunConfig(Section):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
         description="Name of the run; made from data and time if absent.",
     )
-    directory: str = Field(
-        "runs", min_length=1, description="Folder that holds one folder per run."
-    )
+    directory: str = Field("runs", min_length=1, description="Folder that holds one folder per run.")
     seed: int = Field(
         7,
         ge=0,
@@ -95,9 +91,7 @@ class RunConfig(Section):
     batch_size: PositiveInt = Field(
         32, description="Samples per step; the last batch of an epoch may be smaller."
     )
-    max_steps: PositiveInt | None = Field(
-        None, description="Stop after this many steps, whatever the epoch."
-    )
+    max_steps: PositiveInt | None = Field(None, description="Stop after this many steps, whatever the epoch.")
     early_stopping_patience: PositiveInt | None = Field(
         None,
         description="Stop after this many epochs without improvement; none: never.",
@@ -115,27 +109,21 @@ class ModelConfig(Section):
     n_qubits: int = Field(8, ge=1, le=60, description="Number of qubits.")
     n_layers: PositiveInt = Field(2, description="Layers of the ansatz.")
     feature_map: FeatureMapName = Field("angle", description="Data-dependent block.")
-    feature_axis: Literal["x", "y", "z"] = Field(
-        "y", description="Rotation axis of the angle feature map."
-    )
-    reuploading: bool = Field(
-        False, description="Repeat the feature map before every layer."
-    )
+    feature_axis: Literal["x", "y", "z"] = Field("y", description="Rotation axis of the angle feature map.")
+    reuploading: bool = Field(False, description="Repeat the feature map before every layer.")
     ansatz: AnsatzName = Field("three_rotation", description="Trainable block.")
-    entanglement: EntanglementName = Field(
-        "linear", description="Which qubits the CNOTs of a layer join."
-    )
+    entanglement: EntanglementName = Field("linear", description="Which qubits the CNOTs of a layer join.")
     observables: str | StrTuple = Field(
-        "each",
+        "mean",
         description="each | first | mean | parity, or a list such as ['Z0', 'Z0*Z1', '0.5*X0 - Z2'].",
     )
     head: HeadName = Field(
-        "none",
+        "linear",
         description="Trainable classical map from expectation values to outputs.",
     )
     output_scale: PositiveFloat = Field(
         1.0,
-        description="Factor on the expectation values (head none): outputs = scale * <O>.",
+        description="Head none: outputs = scale * <O>; head linear: scale of its initial weights.",
     )
     initial_scale: NonNegativeFloat = Field(
         0.1,
@@ -163,33 +151,26 @@ class DataConfig(Section):
         None,
         description="A .parquet, .csv or .arrow/.feather file (or a folder of Parquet files).",
     )
-    target: str | None = Field(
-        None, description="Column of the label or value to learn (files)."
-    )
+    target: str | None = Field(None, description="Column of the label or value to learn (files).")
     features: StrTuple | None = Field(
         None,
         description="Feature columns (files); all numeric ones but the target if absent.",
     )
-    classes: IntTuple | StrTuple | None = Field(
-        None, description="Keep these classes only, in this order."
-    )
-    test_fraction: Fraction = Field(
-        0.2, description="Share of samples kept for the final test."
-    )
+    classes: IntTuple | StrTuple | None = Field(None, description="Keep these classes only, in this order.")
+    test_fraction: Fraction = Field(0.2, description="Share of samples kept for the final test.")
     validation_fraction: Fraction = Field(
         0.15, description="Share of the remaining samples kept for validation."
     )
     max_samples: Annotated[int, Field(ge=8)] | None = Field(
         None, description="Draw at most this many samples (stratified)."
     )
-    standardize: bool = Field(
-        True, description="Zero mean and unit variance, fitted on the training split."
-    )
+    standardize: bool = Field(True, description="Zero mean and unit variance, fitted on the training split.")
     n_components: PositiveInt | None = Field(
         None, description="PCA components, fitted on the training split; none: no PCA."
     )
     angle_scale: PositiveFloat = Field(
-        1.0, description="Radians per unit of a prepared feature (a standard deviation; with PCA, that of the first component)."
+        1.0,
+        description="Radians per unit of a prepared feature (a standard deviation; with PCA, that of the first component).",
     )
     angle_limit: PositiveFloat | None = Field(
         None, description="Squash features smoothly into (-limit, limit) radians."
@@ -241,12 +222,8 @@ class OptimizerConfig(Section):
     weight_decay: NonNegativeFloat = Field(
         0.0, description="Decoupled weight decay per step (times the learning rate)."
     )
-    clip_value: PositiveFloat | None = Field(
-        None, description="Clip every gradient component to [-v, v]."
-    )
-    clip_norm: PositiveFloat | None = Field(
-        None, description="Scale the gradient down to this norm."
-    )
+    clip_value: PositiveFloat | None = Field(None, description="Clip every gradient component to [-v, v].")
+    clip_norm: PositiveFloat | None = Field(None, description="Scale the gradient down to this norm.")
     schedule: ScheduleName = Field(
         "constant", description="constant | step | exponential | cosine | plateau."
     )
@@ -256,9 +233,7 @@ class OptimizerConfig(Section):
     schedule_epochs: PositiveInt = Field(
         5, description="step: epochs between drops; plateau: epochs of patience."
     )
-    minimum_learning_rate: NonNegativeFloat = Field(
-        0.0, description="The schedule goes no lower."
-    )
+    minimum_learning_rate: NonNegativeFloat = Field(0.0, description="The schedule goes no lower.")
 
 
 class BackendConfig(Section):
@@ -287,9 +262,7 @@ class FleetConfig(Section):
         2,
         description="Ray actors, each with its own backend session and circuit cache.",
     )
-    cpus_per_actor: PositiveFloat = Field(
-        1.0, description="CPUs reserved for each actor."
-    )
+    cpus_per_actor: PositiveFloat = Field(1.0, description="CPUs reserved for each actor.")
     max_in_flight: PositiveInt = Field(
         2,
         description="Jobs an actor holds at most: one it works on, the others waiting.",
@@ -330,12 +303,8 @@ class TrackingConfig(Section):
         description="MLflow tracking URI; none: MLFLOW_TRACKING_URI if set, else ./mlflow.db.",
     )
     experiment: str = Field("qfleet", min_length=1, description="MLflow experiment.")
-    log_model: bool = Field(
-        True, description="Log the trained model as an MLflow pyfunc."
-    )
-    tags: dict[str, str] = Field(
-        default_factory=dict, description="Further tags of the run."
-    )
+    log_model: bool = Field(True, description="Log the trained model as an MLflow pyfunc.")
+    tags: dict[str, str] = Field(default_factory=dict, description="Further tags of the run.")
 
 
 class TrainingConfig(Section):
@@ -347,9 +316,7 @@ class TrainingConfig(Section):
 
     run: RunConfig = Field(default_factory=RunConfig)
     model: ModelConfig = Field(default_factory=ModelConfig)
-    data: DataConfig = Field(
-        default_factory=lambda: DataConfig(name="breast_cancer", n_components=8)
-    )
+    data: DataConfig = Field(default_factory=lambda: DataConfig(name="breast_cancer", n_components=8))
     gradient: GradientConfig = Field(default_factory=GradientConfig)
     loss: LossConfig = Field(default_factory=LossConfig)
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
@@ -364,9 +331,7 @@ class TrainingConfig(Section):
         return cls(**_sections(values))
 
     @classmethod
-    def from_toml(
-        cls, path: str | Path, overrides: Iterable[str] = ()
-    ) -> TrainingConfig:
+    def from_toml(cls, path: str | Path, overrides: Iterable[str] = ()) -> TrainingConfig:
         """From a TOML file and ``section.key=value`` overrides.
 
         Raises:
@@ -385,11 +350,7 @@ class TrainingConfig(Section):
     def flattened(self) -> dict[str, Any]:
         """``{"section.key": value}`` of every key, None included."""
         dump = self.model_dump(mode="json")
-        return {
-            f"{section}.{key}": value
-            for section, keys in dump.items()
-            for key, value in keys.items()
-        }
+        return {f"{section}.{key}": value for section, keys in dump.items() for key, value in keys.items()}
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:
@@ -402,9 +363,7 @@ def read_toml(path: str | Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        siblings = (
-            [p.name for p in path.parent.glob("*.toml")] if path.parent.is_dir() else []
-        )
+        siblings = [p.name for p in path.parent.glob("*.toml")] if path.parent.is_dir() else []
         close = nearest(path.name, siblings)
         raise ConfigError(
             "config",
@@ -413,26 +372,17 @@ def read_toml(path: str | Path) -> dict[str, Any]:
             str(path.with_name(close)) if close else None,
         ) from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(
-            "config", str(path), f"cannot be read as TOML: {error}"
-        ) from None
+        raise ConfigError("config", str(path), f"cannot be read as TOML: {error}") from None
 
 
-def apply_overrides(
-    values: Mapping[str, Any], overrides: Iterable[str]
-) -> dict[str, Any]:
+def apply_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
     """`values` with each ``section.key=value`` set; a value is read as TOML, else as a string; ``none`` removes the key."""
-    result = {
-        section: dict(keys) if isinstance(keys, Mapping) else keys
-        for section, keys in values.items()
-    }
+    result = {section: dict(keys) if isinstance(keys, Mapping) else keys for section, keys in values.items()}
     for override in overrides:
         path, equals, text = override.partition("=")
         section, dot, key = path.strip().partition(".")
         if not equals or not dot or not key:
-            raise ConfigError(
-                "--set", override, "expected section.key=value, e.g. run.epochs=5"
-            )
+            raise ConfigError("--set", override, "expected section.key=value, e.g. run.epochs=5")
         if not isinstance(result.setdefault(section, {}), dict):
             raise ConfigError(section, result[section], "is a value, not a section")
         if text.strip().lower() == "none":
@@ -461,14 +411,13 @@ def _check_key(section: str, key: str) -> None:
         )
     names = _section_type(section).model_fields
     if key not in names:
-        raise ConfigError(
-            f"{section}.{key}", "none", "no such key", nearest(key, names)
-        )
+        raise ConfigError(f"{section}.{key}", "none", "no such key", nearest(key, names))
 
 
 def _section_type(section: str) -> type[Section]:
     annotation = TrainingConfig.model_fields[section].annotation
-    assert isinstance(annotation, type) and issubclass(annotation, Section)
+    assert isinstance(annotation, type)
+    assert issubclass(annotation, Section)
     return annotation
 
 
@@ -483,9 +432,7 @@ def _sections(values: Mapping[str, Any]) -> dict[str, Any]:
                 nearest(section, TrainingConfig.model_fields),
             )
         if not isinstance(keys, Mapping):
-            raise ConfigError(
-                section, keys, f"is a section: write [{section}] and its keys below it"
-            )
+            raise ConfigError(section, keys, f"is a section: write [{section}] and its keys below it")
         built[section] = _section_type(section)(**keys)
     return built
 
@@ -493,18 +440,13 @@ def _sections(values: Mapping[str, Any]) -> dict[str, Any]:
 def config_error(section: type[Section], error: ValidationError) -> ConfigError:
     """The first thing pydantic found wrong, as our own error with the nearest valid choice."""
     first = error.errors(include_url=False)[0]
-    key = ".".join(
-        str(part) for part in (section.section_name, *first["loc"][:1]) if str(part)
-    )
+    key = ".".join(str(part) for part in (section.section_name, *first["loc"][:1]) if str(part))
     name = str(first["loc"][0]) if first["loc"] else ""
     if first["type"] == "extra_forbidden":
-        return ConfigError(
-            key, first["input"], "no such key", nearest(name, section.model_fields)
-        )
+        return ConfigError(key, first["input"], "no such key", nearest(name, section.model_fields))
     if first["type"] == "literal_error":
         choices = [
-            part.strip().strip("'")
-            for part in first["ctx"]["expected"].replace(" or ", ", ").split(",")
+            part.strip().strip("'") for part in first["ctx"]["expected"].replace(" or ", ", ").split(",")
         ]
         return ConfigError(
             key,
@@ -513,11 +455,5 @@ def config_error(section: type[Section], error: ValidationError) -> ConfigError:
             nearest(first["input"], choices),
         )
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    bounds = [
-        str(first["ctx"][bound])
-        for bound in ("ge", "le")
-        if bound in first.get("ctx", {})
-    ]
-    return ConfigError(
-        key or "config", first["input"], message, bounds[0] if bounds else None
-    )
+    bounds = [str(first["ctx"][bound]) for bound in ("ge", "le") if bound in first.get("ctx", {})]
+    return ConfigError(key or "config", first["input"], message, bounds[0] if bounds else None)

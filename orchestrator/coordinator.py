@@ -43,15 +43,21 @@ class Coordinator:
         can = self.capabilities
         n_qubits = circuit.template.n_qubits
         if n_qubits > can.max_qubits:
-            raise CapabilityError(f"the circuit has {n_qubits} qubits, the backend takes at most {can.max_qubits}")
+            raise CapabilityError(
+                f"the circuit has {n_qubits} qubits, the backend takes at most {can.max_qubits}"
+            )
         if shots is None and not can.is_exact:
             raise CapabilityError("the backend only samples: set backend.shots, e.g. 1000")
         if shots is not None and not can.has_shots:
             raise CapabilityError("the backend is exact only: leave backend.shots out")
         if needs_jacobian and shots is not None:
-            raise CapabilityError("adjoint differentiation is exact and takes no shots: set gradient.rule = 'parameter_shift'")
+            raise CapabilityError(
+                "adjoint differentiation is exact and takes no shots: set gradient.rule = 'parameter_shift'"
+            )
         if needs_jacobian and not can.has_jacobian:
-            raise CapabilityError("the backend cannot differentiate directly: set gradient.rule = 'parameter_shift'")
+            raise CapabilityError(
+                "the backend cannot differentiate directly: set gradient.rule = 'parameter_shift'"
+            )
 
     def evaluate(self, plan: EvaluationPlan) -> Evaluation:
         """Run the plan.

@@ -32,9 +32,7 @@ class InputError(QfleetError):
 class ConfigError(InputError):
     """A configuration key or value is refused."""
 
-    def __init__(
-        self, key: str, value: object, problem: str, suggestion: str | None = None
-    ) -> None:
+    def __init__(self, key: str, value: object, problem: str, suggestion: str | None = None) -> None:
         super().__init__(key, value, problem, suggestion)
         self.key = key
         self.value = value

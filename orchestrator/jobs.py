@@ -42,9 +42,7 @@ class Displacements:
         """An undisplaced row 0, then one row per entry: angle ``angles[i]`` moved by ``deltas[i]``."""
         n = len(angles)
         indptr = np.concatenate([[0], np.arange(n + 1)]).astype(np.int64)
-        return Displacements(
-            indptr, np.asarray(angles, np.int64), np.asarray(deltas, np.float64)
-        )
+        return Displacements(indptr, np.asarray(angles, np.int64), np.asarray(deltas, np.float64))
 
     def __len__(self) -> int:
         return len(self.indptr) - 1
@@ -135,9 +133,7 @@ class Job:
         return replace(
             self,
             data_angles=self.data_angles[samples],
-            displacements=self.displacements.rows(
-                displacements.start, displacements.stop
-            ),
+            displacements=self.displacements.rows(displacements.start, displacements.stop),
             sample_start=self.sample_start + samples.start,
             displacement_start=self.displacement_start + displacements.start,
         )
@@ -185,13 +181,9 @@ def check_result(job: Job, result: object, n_paulis: int) -> JobResult:
             f"job {job.job_id}: the worker answered with {type(result).__name__}, not a JobResult"
         )
     if result.job_id != job.job_id:
-        raise ExecutionError(
-            f"job {job.job_id}: the worker answered for job {result.job_id}"
-        )
+        raise ExecutionError(f"job {job.job_id}: the worker answered for job {result.job_id}")
     shape = (job.n_samples, job.n_displacements, n_paulis)
-    wanted: list[tuple[str, np.ndarray | None, tuple[int, ...]]] = [
-        ("values", result.values, shape)
-    ]
+    wanted: list[tuple[str, np.ndarray | None, tuple[int, ...]]] = [("values", result.values, shape)]
     if job.shots is not None:
         wanted.append(("variances", result.variances, shape))
     if job.jacobian_angles is not None:
@@ -203,16 +195,8 @@ def check_result(job: Job, result: object, n_paulis: int) -> JobResult:
             )
         )
     for name, array, expected in wanted:
-        if (
-            not isinstance(array, np.ndarray)
-            or array.shape != expected
-            or array.dtype != np.float64
-        ):
-            found = (
-                f"{array.dtype} {array.shape}"
-                if isinstance(array, np.ndarray)
-                else type(array).__name__
-            )
+        if not isinstance(array, np.ndarray) or array.shape != expected or array.dtype != np.float64:
+            found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
             raise ExecutionError(
                 f"job {job.job_id} from {result.worker}: {name} is {found}, expected float64 {expected}"
             )

@@ -1,7 +1,8 @@
 """Names to things, as literal dictionaries one can read.
 
-A value is a dotted path ``module:attribute``, resolved on first use, so that listing names (for ``--help`` and for configuration
-errors) imports nothing. A user's own part is named the same way in the configuration: ``model.ansatz = "my_package.blocks:Brickwork"``.
+A value is a dotted path ``module:attribute``, resolved on first use, so that listing names (for ``--help`` and for
+configuration errors) imports nothing. A user's own part is named the same way in the configuration: ``model.ansatz =
+"my_package.blocks:Brickwork"``.
 """
 
 from __future__ import annotations

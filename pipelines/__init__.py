@@ -1,4 +1,5 @@
-"""qfleet's pipelines: they connect decisions to files, services and people. One job each; ``Trainer`` is what a Python user holds."""
+"""qfleet's pipelines: they connect decisions to files, services and people. One job each; ``Trainer`` is what a
+Python user holds."""
 
 from __future__ import annotations
 

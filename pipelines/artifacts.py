@@ -59,7 +59,9 @@ def log_outcome(
         test_metrics=scores.metrics if scores else {}, title=title, subtitle=headline(run)[1],
     )  # fmt: skip
     plots.fleet_timeline(spans, path / "fleet_timeline.png", title=title)
-    plots.circuit_diagram(plots.drawn_gates(model), path / "circuit.png", n_qubits=model.template.n_qubits, title=title)
+    plots.circuit_diagram(
+        plots.drawn_gates(model), path / "circuit.png", n_qubits=model.template.n_qubits, title=title
+    )
     plots.circuit_text(model.template.circuit(), path / "circuit.txt")
     files = ["training.png", "fleet_timeline.png", "circuit.png", "circuit.txt"]
     if scores is not None:
@@ -82,7 +84,11 @@ def log_outcome(
 def _draw_scores(folder: RunFolder, scores: Scores) -> str:
     """The confusion matrix, or predicted against actual values; returns the file's name."""
     if scores.class_names is None or scores.confusion is None:
-        plots.predictions(scores.predicted, scores.actual, folder.artifacts / "predictions.png", title=folder.name)
+        plots.predictions(
+            scores.predicted, scores.actual, folder.artifacts / "predictions.png", title=folder.name
+        )
         return "predictions.png"
-    plots.confusion_matrix(scores.confusion, scores.class_names, folder.artifacts / "confusion.png", title=folder.name)
+    plots.confusion_matrix(
+        scores.confusion, scores.class_names, folder.artifacts / "confusion.png", title=folder.name
+    )
     return "confusion.png"

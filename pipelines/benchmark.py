@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
+from pathlib import Path
 from typing import Any
 
 from orchestrator.config import TrainingConfig
@@ -13,13 +14,14 @@ from orchestrator.training.reports import StepReport
 from pipelines.compose import build_backend, build_coordinator
 from pipelines.run_setup import prepare_run
 
+DEFAULT_JOB = Path(__file__).with_name("configs") / "breast_cancer.toml"
 _WARM_UP = 10
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Run the benchmark the command line names. Returns what ``--json`` prints."""
-    config = TrainingConfig() if options.config is None else TrainingConfig.from_toml(options.config)
-    figures = overhead(config.with_overrides(options.set), options.steps)
+    config = TrainingConfig.from_toml(options.config or DEFAULT_JOB, options.set)
+    figures = overhead(config, options.steps)
     from pipelines.report import print_sections
 
     sections = {
@@ -36,24 +38,22 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             "actors": 1,
         },
     }
-    print_sections("orchestration overhead", sections)
+    print_sections("orchestration overhead", sections, to_stdout=not options.json)
     return figures
 
 
 def overhead(config: TrainingConfig, n_steps: int) -> dict[str, Any]:
     """Wall time of a training step on one actor, less the time the engine computes, over `n_steps` steps after a warm-up."""
-    config = config.with_overrides(["fleet.n_actors=1", "run.epochs=1000000", f"run.max_steps={n_steps + _WARM_UP}"])
+    config = config.with_overrides(
+        ["fleet.n_actors=1", "run.epochs=1000000", f"run.max_steps={n_steps + _WARM_UP}"]
+    )
     prepared = prepare_run(config)
     coordinator = build_coordinator(config.fleet, build_backend(config))
-    reports: list[StepReport] = []
     try:
-        state = initial_state(prepared.task)
-        for report in train(prepared.task, state, coordinator):
-            if isinstance(report, StepReport):
-                reports.append(report)
+        everything = list(train(prepared.task, initial_state(prepared.task), coordinator))
     finally:
         coordinator.dispatcher.close()
-    timed = reports[_WARM_UP:]
+    timed = [report for report in everything if isinstance(report, StepReport)][_WARM_UP:]
     walls = [1e3 * sum(r.seconds.values()) for r in timed]
     engine = [1e3 * r.compute_seconds for r in timed]
     excess = sorted(w - e for w, e in zip(walls, engine, strict=True))
@@ -61,12 +61,15 @@ def overhead(config: TrainingConfig, n_steps: int) -> dict[str, Any]:
         "benchmark": "overhead",
         "rule": prepared.task.rule.name,
         "steps": len(timed),
-        "circuits_per_step": (timed[-1].totals.n_circuits - timed[0].totals.n_circuits) / max(len(timed) - 1, 1),
+        "circuits_per_step": (timed[-1].totals.n_circuits - timed[0].totals.n_circuits)
+        / max(len(timed) - 1, 1),
         "step_ms": statistics.median(walls),
         "engine_ms": statistics.median(engine),
         "overhead_ms": statistics.median(excess),
         "overhead_p95_ms": excess[int(0.95 * (len(excess) - 1))],
-        "phases_ms": {name: 1e3 * statistics.median(r.seconds[name] for r in timed) for name in timed[0].seconds},
+        "phases_ms": {
+            name: 1e3 * statistics.median(r.seconds[name] for r in timed) for name in timed[0].seconds
+        },
     }
 
 

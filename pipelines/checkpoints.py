@@ -1,8 +1,8 @@
 """Checkpoints: a TrainState on disk, written aside and renamed, checksummed, without pickle.
 
-A checkpoint is a folder ``{step}-{epoch}/`` of ``state.npz`` and ``manifest.json``. It exists whole or not at all: both files are synced
-to disk in a temporary folder before the rename. The manifest holds the SHA-256 of the arrays and of itself, so a torn or altered
-checkpoint is seen, and the one before it is used.
+A checkpoint is a folder ``{step}-{epoch}/`` of ``state.npz`` and ``manifest.json``. It exists whole or not at all:
+both files are synced to disk in a temporary folder before the rename. The manifest holds the SHA-256 of the arrays
+and of itself, so a torn or altered checkpoint is seen, and the one before it is used.
 """
 
 from __future__ import annotations
@@ -68,8 +68,14 @@ class Checkpoints:
             sync_folder(self.folder)
         except OSError as error:
             shutil.rmtree(aside, ignore_errors=True)
-            raise CheckpointError(f"cannot write the checkpoint {target}: {error}; earlier ones are untouched") from error
-        for stale in [*self.list()[: -self._keep], *self.folder.glob(".writing-*"), *self.folder.glob(".old-*")]:
+            raise CheckpointError(
+                f"cannot write the checkpoint {target}: {error}; earlier ones are untouched"
+            ) from error
+        for stale in [
+            *self.folders()[: -self._keep],
+            *self.folder.glob(".writing-*"),
+            *self.folder.glob(".old-*"),
+        ]:
             shutil.rmtree(stale, ignore_errors=True)
         return target
 
@@ -80,7 +86,7 @@ class Checkpoints:
             return False
         return True
 
-    def list(self) -> list[Path]:
+    def folders(self) -> list[Path]:
         """Checkpoint folders, oldest first."""
         if not self.folder.is_dir():
             return []
@@ -93,7 +99,7 @@ class Checkpoints:
             CheckpointError: there are checkpoints, but none is whole, or they belong to another configuration.
         """
         problems: list[str] = []
-        for path in reversed(self.list()):
+        for path in reversed(self.folders()):
             try:
                 return self.load(path), problems
             except CheckpointError as error:
@@ -110,7 +116,9 @@ class Checkpoints:
         """
         manifest = read_sealed(path / "manifest.json")
         if manifest.get("format") != FORMAT:
-            raise CheckpointError(f"{path}: format {manifest.get('format')!r}, this version of qfleet reads {FORMAT}")
+            raise CheckpointError(
+                f"{path}: format {manifest.get('format')!r}, this version of qfleet reads {FORMAT}"
+            )
         if manifest.get("fingerprint") != self._fingerprint:
             raise CheckpointError(
                 f"{path} was made with another configuration, model or data set than the run folder now holds; "
@@ -124,7 +132,11 @@ class Checkpoints:
             raise CheckpointError(f"{path}: state.npz is damaged (its checksum differs from the manifest's)")
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-                optimizer = {k.removeprefix("optimizer/"): arrays[k] for k in arrays.files if k.startswith("optimizer/")}
+                optimizer = {
+                    k.removeprefix("optimizer/"): arrays[k]
+                    for k in arrays.files
+                    if k.startswith("optimizer/")
+                }
                 return TrainState(
                     params=arrays["params"],
                     optimizer=optimizer,
@@ -139,7 +151,12 @@ class Checkpoints:
 
     def _manifest(self, state: TrainState, digest: str) -> dict[str, Any]:
         scalars = {name: getattr(state, name) for name in _SCALARS}
-        own = {"format": FORMAT, "fingerprint": self._fingerprint, "sha256": digest, "totals": asdict(state.totals)}
+        own = {
+            "format": FORMAT,
+            "fingerprint": self._fingerprint,
+            "sha256": digest,
+            "totals": asdict(state.totals),
+        }
         return own | scalars | {"history": [asdict(report) for report in state.history]}
 
 
@@ -151,7 +168,11 @@ def _write_arrays(path: Path, state: TrainState) -> str:
     """Write the state's arrays and return the file's SHA-256."""
     arrays = {f"optimizer/{key}": value for key, value in state.optimizer.items()}
     with path.open("wb") as file:
-        arrays |= {"params": state.params, "best_params": state.best_params, "step_losses": np.array(state.step_losses)}
+        arrays |= {
+            "params": state.params,
+            "best_params": state.best_params,
+            "step_losses": np.array(state.step_losses),
+        }
         np.savez(file, **arrays)  # type: ignore[arg-type]
         file.flush()
         os.fsync(file.fileno())
@@ -161,7 +182,9 @@ def _write_arrays(path: Path, state: TrainState) -> str:
 def _sealed(content: dict[str, Any]) -> str:
     """JSON of `content` with its own checksum inside."""
     text = json.dumps(content, sort_keys=True)
-    return json.dumps(content | {"checksum": hashlib.sha256(text.encode()).hexdigest()}, sort_keys=True, indent=1)
+    return json.dumps(
+        content | {"checksum": hashlib.sha256(text.encode()).hexdigest()}, sort_keys=True, indent=1
+    )
 
 
 def read_sealed(path: Path) -> dict[str, Any]:

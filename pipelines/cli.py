@@ -1,7 +1,7 @@
 """The ``qfleet`` command. Thin: it reads arguments, calls one pipeline, prints, and turns errors into words and exit codes.
 
-Exit codes: 0 done, 2 bad input (nothing was started), 1 failure, 130 interrupted (state saved). Heavy modules are imported after the
-arguments are read, so that ``--help`` answers at once.
+Exit codes: 0 done, 2 bad input (nothing was started), 1 failure, 130 interrupted (state saved). Heavy modules are
+imported after the arguments are read, so that ``--help`` answers at once.
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("config", help="TOML file, e.g. pipelines/configs/breast_cancer.toml")
     _add_overrides(train)
     _add_actors(train)
-    train.add_argument("--dry-run", action="store_true", help="check everything and print what would run; start nothing")
+    train.add_argument(
+        "--dry-run", action="store_true", help="check everything and print what would run; start nothing"
+    )
 
     resume = _command(commands, "resume", "continue a run from its last checkpoint")
     _add_run(resume)
@@ -66,21 +68,27 @@ def _parser() -> argparse.ArgumentParser:
 
     evaluate = _command(commands, "evaluate", "score the best parameters of a run")
     _add_run(evaluate)
-    evaluate.add_argument("--split", choices=("train", "validation", "test"), default="test", help="default: test")
+    evaluate.add_argument(
+        "--split", choices=("train", "validation", "test"), default="test", help="default: test"
+    )
     evaluate.add_argument("--shots", type=int, help="repetitions of each circuit; default: as in training")
     evaluate.add_argument("--backend", help="another backend than in training")
     _add_actors(evaluate)
 
     benchmark = _command(commands, "benchmark", "measure this machine")
-    benchmark.add_argument("what", choices=("overhead",), help="overhead: wall time of a step less the engine's")
-    benchmark.add_argument("config", nargs="?", help="default: the built-in breast cancer job")
+    benchmark.add_argument(
+        "what", choices=("overhead",), help="overhead: wall time of a step less the engine's"
+    )
+    benchmark.add_argument("config", nargs="?", help="default: the job of `make train`")
     benchmark.add_argument("--steps", type=int, default=200, help="steps to time (default: 200)")
     _add_overrides(benchmark)
     return parser
 
 
 def _command(commands: Any, name: str, summary: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=summary, epilog=_EPILOG)
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=summary, description=summary, epilog=_EPILOG
+    )
     parser.set_defaults(module=f"pipelines.{name}")
     parser.add_argument("--json", action="store_true", help="print one JSON object last, on stdout")
     return parser
@@ -88,7 +96,11 @@ def _command(commands: Any, name: str, summary: str) -> argparse.ArgumentParser:
 
 def _add_overrides(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override a key, e.g. run.epochs=5"
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="override a key, e.g. run.epochs=5",
     )
 
 

@@ -114,7 +114,11 @@ def load(config: DataConfig) -> Table:
         DataError: the file is damaged, or its columns are not numeric or not complete.
     """
     if config.name == "arrays":
-        raise ConfigError("data.name", config.name, "stands for arrays given in Python: Trainer(config, data=(features, targets))")
+        raise ConfigError(
+            "data.name",
+            config.name,
+            "stands for arrays given in Python: Trainer(config, data=(features, targets))",
+        )
     if config.name is not None:
         if config.target is not None:
             raise ConfigError(
@@ -240,8 +244,12 @@ def table_from_arrays(features: Any, targets: Any) -> Table:
         raise DataError(f"the features are not numbers: {error}") from None
     target = np.asarray(targets)
     if values.ndim != 2 or target.shape != values.shape[:1] or not values.size:
-        raise DataError(f"features of shape {values.shape} and targets of shape {target.shape}: wanted [S, F] and [S]")
-    names = tuple(str(name) for name in getattr(features, "columns", [f"x{i}" for i in range(values.shape[1])]))
+        raise DataError(
+            f"features of shape {values.shape} and targets of shape {target.shape}: wanted [S, F] and [S]"
+        )
+    names = tuple(
+        str(name) for name in getattr(features, "columns", [f"x{i}" for i in range(values.shape[1])])
+    )
     kinds = {"b": np.bool_, "i": np.int64, "u": np.int64, "f": np.float64}
     target = target.astype(kinds[target.dtype.kind]) if target.dtype.kind in kinds else target.astype(str)
     for row, column in np.argwhere(~np.isfinite(values)):

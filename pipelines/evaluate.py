@@ -28,7 +28,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     overrides = [] if options.shots is None else [f"backend.shots={options.shots}"]
     overrides += [] if options.backend is None else [f"backend.name={options.backend}"]
     # A few circuits do not pay for a fleet: they run in this process unless actors are asked for.
-    overrides += ["fleet.dispatcher=serial"] if options.actors is None else [f"fleet.n_actors={options.actors}"]
+    overrides += (
+        ["fleet.dispatcher=serial"] if options.actors is None else [f"fleet.n_actors={options.actors}"]
+    )
     prepared, _ = load_run(folder)
     config = prepared.config.with_overrides(overrides)
     params, epoch = best_params(folder)
@@ -39,8 +41,15 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     finally:
         coordinator.dispatcher.close()
     figures["seconds"] = {"total": time.perf_counter() - started}
-    about = {"run_name": folder.name, "run_id": folder.mlflow_run_id, "best_epoch": epoch, "split": options.split}
-    print_sections(f"{folder.name}: {options.split} split", _sections(about, figures))
+    about = {
+        "run_name": folder.name,
+        "run_id": folder.mlflow_run_id,
+        "best_epoch": epoch,
+        "split": options.split,
+    }
+    print_sections(
+        f"{folder.name}: {options.split} split", _sections(about, figures), to_stdout=not options.json
+    )
     return about | figures
 
 

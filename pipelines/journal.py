@@ -270,7 +270,7 @@ class Spool:
     """The state above, kept in a file that is replaced atomically; usable from several threads."""
 
     def __init__(self, run_dir: str | Path) -> None:
-        self.run_dir = Path(run_dir)
+        self.run_dir = Path(run_dir).absolute()
         self.path = self.run_dir / "tracking.json"
         self.artifacts = self.run_dir / "artifacts"
         self.lock = threading.RLock()
@@ -288,13 +288,12 @@ class Spool:
 
         `mask` names byte strings (credentials) that are blotted out of the copy.
         """
-        source = Path(source)
-        pairs = (
-            [(path, path.relative_to(source.parent)) for path in sorted(source.rglob("*")) if path.is_file()]
-            if source.is_dir()
-            else [(source, Path(source.name))]
-        )
-        return [self._copy(path, _inside(folder) / relative, mask) for path, relative in pairs]
+        source = Path(source).absolute()
+        base = source.parent
+        if not folder and source.is_relative_to(self.artifacts):
+            base = self.artifacts  # it lies where it belongs
+        paths = sorted(path for path in source.rglob("*") if path.is_file()) if source.is_dir() else [source]
+        return [self._copy(path, _inside(folder) / path.relative_to(base), mask) for path in paths]
 
     def put_text(self, text: str, file: str) -> str:
         """Write `text` to `file` below the artifacts folder; returns the relative path."""
@@ -313,12 +312,10 @@ class Spool:
 
     def _copy(self, source: Path, relative: Path, mask: tuple[bytes, ...]) -> str:
         target = self.artifacts / relative
-        if target != source.absolute() or mask:
-            data = _masked(source, mask)
-            if data is not None:
-                replace_file(target, data)
-            elif target != source.absolute():
-                _copy_aside(source, target)
+        if (data := _masked(source, mask)) is not None:
+            replace_file(target, data)
+        elif target != source:
+            _copy_aside(source, target)
         return relative.as_posix()
 
     def _load(self) -> SpoolState:

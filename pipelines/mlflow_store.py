@@ -218,7 +218,8 @@ class Quiet(logging.Filter):
         """Hang the filter where the records pass; MLflow makes its handlers when it is imported."""
         self.close()
         loggers = [
-            logging.getLogger(name) for name in ("alembic.runtime.migration", "urllib3.connectionpool")
+            logging.getLogger(name)
+            for name in ("alembic.runtime.migration", "urllib3.connectionpool", "urllib3.util.retry")
         ]
         self._places = [
             *logging.getLogger("mlflow").handlers,
@@ -250,13 +251,13 @@ def _import_mlflow() -> Any:
         os.environ.setdefault(name, value)
     import mlflow.entities
 
-    # Advice on integer columns and type hints, which tells a user of qfleet nothing. Not catch_warnings: it is not thread-safe.
-    warnings.filterwarnings("ignore", category=UserWarning, module=r"mlflow\.(types|pyfunc)\.")
+    # Advice on integer columns, which tells a user of qfleet nothing. Not catch_warnings: it is not thread-safe.
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"mlflow\.types\.")
     return mlflow
 
 
 def _save_pyfunc(path: Path, request: dict[str, Any], run_dir: Path, run_id: str, model: Any) -> None:
-    import pandas as pd  # type: ignore[import-untyped]
+    import pandas as pd
     from mlflow.models import Model, ModelSignature
     from mlflow.pyfunc import save_model
     from mlflow.types import ColSpec, Schema

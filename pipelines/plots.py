@@ -355,37 +355,44 @@ def fleet_timeline(
     n_jobs = [len(spans[worker]) for worker in workers]
     counts = [_jobs(n) for n in n_jobs]
     labels = [
-        f"{w}   {format_percent(u):>7}   {c:>{max(map(len, counts))}}"
+        f"{_clipped(w, 24)}   {format_percent(u):>7}   {c:>{max(map(len, counts))}}"
         for w, u, c in zip(workers, used, counts, strict=True)
     ]
-
-    strips_height = min(max(0.38 * len(workers), 0.76), 10.0)
-    height = strips_height + 3.0
-    left = min(0.35 + 0.075 * max(map(len, labels)), 4.5) / 10
-    figure = Figure(figsize=(10, height), dpi=_DPI)
-    grid = figure.add_gridspec(
-        2,
-        1,
-        height_ratios=(strips_height, 1.0),
-        left=left,
-        right=0.975,
-        bottom=0.62 / height,
-        top=1 - 0.85 / height,
-        hspace=0.45 / ((strips_height + 1.0) / 2),
-    )
-    strips = figure.add_subplot(grid[0])
+    strips, total = _timeline_panels(labels)
     _draw_strips(strips, shares, edges, labels)
     if max(n_jobs) <= 150:
         _draw_job_bounds(strips, [np.array(spans[worker]) - start for worker in workers], span)
-    total = figure.add_subplot(grid[1], sharex=strips)
     _draw_utilisation(total, shares.mean(axis=0), edges)
     strips.tick_params(labelbottom=False)
     actors = f"{len(workers)} actor{'s' if len(workers) > 1 else ''}"
     fleet = f"{actors} busy {format_percent(float(used.mean()))} of {format_duration(span)}"
     slice_ = _short_time(span / _N_SLICES)
     shade = f"{_jobs(sum(n_jobs))}; the darker a slice of {slice_}, the longer the actor was busy in it"
+    figure = strips.get_figure(root=True)
+    assert figure is not None
     _headline(figure, name + fleet, "   |   ".join(part for part in (subtitle, shade) if part))
     return _save(figure, path)
+
+
+def _timeline_panels(labels: Sequence[str]) -> tuple[Axes, Axes]:
+    """A panel with a strip per label, and a low one below it; as high as the strips need, as far right as the labels need."""
+    from matplotlib.figure import Figure
+
+    strips_height = min(max(0.38 * len(labels), 0.76), 10.0)
+    height = strips_height + 3.0
+    figure = Figure(figsize=(10, height), dpi=_DPI)
+    grid = figure.add_gridspec(
+        2,
+        1,
+        height_ratios=(strips_height, 1.0),
+        left=min(0.35 + 0.075 * max(map(len, labels)), 4.5) / 10,
+        right=0.975,
+        bottom=0.62 / height,
+        top=1 - 0.85 / height,
+        hspace=0.45 / ((strips_height + 1.0) / 2),
+    )
+    strips = figure.add_subplot(grid[0])
+    return strips, figure.add_subplot(grid[1], sharex=strips)
 
 
 def _union(intervals: np.ndarray) -> np.ndarray:

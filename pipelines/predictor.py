@@ -98,18 +98,28 @@ class Predictor:
         """
         raw = np.atleast_2d(np.asarray(features, np.float64))
         if raw.ndim != 2 or raw.shape[1] != len(self.feature_names):
-            raise DataError(f"features of shape {raw.shape} given; the model takes {len(self.feature_names)} columns")
+            raise DataError(
+                f"features of shape {raw.shape} given; the model takes {len(self.feature_names)} columns"
+            )
         bad = np.argwhere(~np.isfinite(raw))
         if len(bad):
             row, column = bad[0]
-            raise DataError(f"row {row + 1}, column {self.feature_names[column]!r}: {raw[row, column]} is not a finite number")
+            raise DataError(
+                f"row {row + 1}, column {self.feature_names[column]!r}: {raw[row, column]} is not a finite number"
+            )
         from actors.backends.ideal import IdealBackend
         from actors.serial import SerialDispatcher
 
         backend = IdealBackend()
         coordinator = Coordinator(SerialDispatcher(backend), backend.capabilities)
         outputs, _ = evaluate_samples(
-            self.model, self.params, self.preprocessing.transform(raw), coordinator, shots=None, seed=0, purpose="predict"
+            self.model,
+            self.params,
+            self.preprocessing.transform(raw),
+            coordinator,
+            shots=None,
+            seed=0,
+            purpose="predict",
         )
         return outputs
 
@@ -124,4 +134,6 @@ def write_structure(folder: Path, model: Model) -> None:
 
 def read_structure(folder: Path) -> Model:
     """The model that `write_structure` wrote."""
-    return model_from_plain(RunFolder(folder).read_json("structure.json"), read_arrays(folder / "structure.npz"))
+    return model_from_plain(
+        RunFolder(folder).read_json("structure.json"), read_arrays(folder / "structure.npz")
+    )

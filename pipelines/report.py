@@ -36,7 +36,11 @@ def summary(run: PreparedRun) -> dict[str, Any]:
     return {
         "dry_run": True,
         "data": data.source,
-        "samples": {"train": n_train, "validation": len(data.validation.targets), "test": len(data.test.targets)},
+        "samples": {
+            "train": n_train,
+            "validation": len(data.validation.targets),
+            "test": len(data.test.targets),
+        },
         "features": data.n_features,
         "classes": None if data.class_names is None else list(data.class_names),
         "qubits": task.model.template.n_qubits,
@@ -116,7 +120,8 @@ def summary_sections(run: PreparedRun) -> Sections:
         "Data": data,
         "Work": {
             "gradient rule": about["gradient_rule"],
-            "backend": f"{about['backend']}, {about['shots'] or 'no'} shots" + ("" if about["shots"] else " (exact)"),
+            "backend": f"{about['backend']}, {about['shots'] or 'no'} shots"
+            + ("" if about["shots"] else " (exact)"),
             "steps": format_count(about["steps"]),
             "circuits a step": format_count(about["circuits_per_step"]),
             "circuits in all": format_count(about["circuits"]),
@@ -124,7 +129,13 @@ def summary_sections(run: PreparedRun) -> Sections:
     }
 
 
-def print_sections(title: str, sections: Mapping[str, Mapping[str, Any]], footer: Sequence[str] = (), *, to_stdout: bool = True) -> None:
+def print_sections(
+    title: str,
+    sections: Mapping[str, Mapping[str, Any]],
+    footer: Sequence[str] = (),
+    *,
+    to_stdout: bool = True,
+) -> None:
     """A table of sections, on stdout (or stderr where stdout is for machines)."""
     texts: Sections = {
         heading: {label: value if isinstance(value, Mapping) else str(value) for label, value in rows.items()}
@@ -133,41 +144,49 @@ def print_sections(title: str, sections: Mapping[str, Mapping[str, Any]], footer
     result_table(title, texts, footer, file=sys.stdout if to_stdout else sys.stderr)
 
 
-def print_result(result: TrainingResult, run: PreparedRun, *, to_stdout: bool = True) -> None:
+def print_result(result: TrainingResult, *, to_stdout: bool = True) -> None:
     """The result table, where the files are, and how to open the run in MLflow."""
-    metrics, seconds = result.metrics, result.seconds
+    metrics, seconds, best = result.metrics, result.seconds, result.best
+    run = result.run
     about = summary(run)
     scores: dict[str, dict[str, str]] = {}
     for name, value in metrics.items():
         split, _, measure = name.rpartition("/")
         scores.setdefault(metric_label(measure), {})[split] = format_metric(name, value)
-    stages = {k: v for k, v in seconds.items() if k != "total"}
+    totals = result.totals
+    rate = f" ({format_rate(totals.n_circuits, seconds['train'], 'circuits')})" if "train" in seconds else ""
+    stages = ", ".join(f"{k} {format_duration(v)}" for k, v in seconds.items() if k != "total" and "." not in k)
     sections: Sections = {
         "Scores (best parameters)": scores,
         "Training": {
-            "best epoch": f"{result.best['epoch']} of {len(result.history)} ({result.best['metric']} {result.best['value']:.4f})",
+            "best epoch": f"{best['epoch']} of {len(result.history)} ({best['metric']} {best['value']:.4f})",
             "stopped": result.stop_reason or "interrupted",
             "steps": format_count(result.n_steps),
             "gradient rule": about["gradient_rule"],
         },
         "Model": summary_sections(run)["Model"],
         "Work": {
-            "circuits": f"{format_count(result.totals.n_circuits)} ({format_rate(result.totals.n_circuits, seconds['train'], 'circuits')})",
-            "shots": format_count(result.totals.n_shots) if result.totals.n_shots else "none (exact)",
-            "cost": format_usd(result.totals.cost_usd),
-            "time": f"{format_duration(seconds['total'])} ("
-            + ", ".join(f"{k} {format_duration(v)}" for k, v in stages.items() if "." not in k)
-            + ")",
+            "circuits": f"{format_count(totals.n_circuits)}{rate}",
+            "shots": format_count(totals.n_shots) if totals.n_shots else "none (exact)",
+            "cost": format_usd(totals.cost_usd),
+            "time": f"{format_duration(seconds['total'])} ({stages})",
             "parameters": f"sha256 {result.to_json()['params_sha256'][:16]}…",
         },
     }
-    footer = [f"files    {result.folder.path}", f"plot     {result.folder.path / 'artifacts' / 'training.png'}"]
+    footer = [
+        f"files    {result.folder.path}",
+        f"plot     {result.folder.path / 'artifacts' / 'training.png'}",
+    ]
     if result.tracking_uri is not None:
         footer.append(f"MLflow   {open_line(result.tracking_uri, result.run_id, result.experiment_id)}")
-    headline_metric = next((m for m in ("test/accuracy", "test/r2", "val/accuracy", "val/r2") if m in metrics), None)
+    headline_metric = next(
+        (m for m in ("test/accuracy", "test/r2", "val/accuracy", "val/r2") if m in metrics), None
+    )
     title = result.folder.name
     if headline_metric:
-        title += f": {metric_label(headline_metric)} {format_metric(headline_metric, metrics[headline_metric])}"
+        title += (
+            f": {metric_label(headline_metric)} {format_metric(headline_metric, metrics[headline_metric])}"
+        )
     print_sections(title, sections, footer, to_stdout=to_stdout)
 
 

@@ -12,7 +12,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     from pipelines.train import finish
     from pipelines.trainer import Trainer
 
-    return finish(Trainer.resume(options.run, directory=options.directory, n_actors=options.actors))
+    trainer = Trainer.resume(options.run, directory=options.directory, n_actors=options.actors)
+    return finish(trainer, to_stdout=not options.json)
 
 
 if __name__ == "__main__":

@@ -83,7 +83,11 @@ class RunFolder:
             InputError: there is none; the text names the nearest.
         """
         parent = Path(directory)
-        known = sorted((p for p in parent.iterdir() if (p / "config.toml").is_file()), key=_modified) if parent.is_dir() else []
+        known = (
+            sorted((p for p in parent.iterdir() if (p / "config.toml").is_file()), key=_modified)
+            if parent.is_dir()
+            else []
+        )
         if run == "latest" and known:
             return cls(known[-1])
         for candidate in (Path(run), parent / run):
@@ -93,7 +97,11 @@ class RunFolder:
             if run and run == cls(path).mlflow_run_id:
                 return cls(path)
         close = nearest(run, [p.name for p in known])
-        hint = f"did you mean {close!r}?" if close else f"runs there: {', '.join(p.name for p in known[-5:]) or 'none'}"
+        hint = (
+            f"did you mean {close!r}?"
+            if close
+            else f"runs there: {', '.join(p.name for p in known[-5:]) or 'none'}"
+        )
         raise InputError(f"no run {run!r} in {parent.absolute()}; {hint}")
 
     @property
@@ -144,7 +152,9 @@ class RunFolder:
             self._lock.seek(0)
             owner = self._lock.read().strip() or "unknown"
             self._lock.close()
-            raise InputError(f"run {self.name} is being driven by another process (pid {owner}); wait for it or stop it") from None
+            raise InputError(
+                f"run {self.name} is being driven by another process (pid {owner}); wait for it or stop it"
+            ) from None
         self._lock.truncate(0)
         self._lock.write(str(os.getpid()))
         self._lock.flush()

@@ -44,7 +44,9 @@ class PreparedRun:
         )
 
 
-def prepare_run(config: TrainingConfig, model: Model | None = None, table: Table | None = None) -> PreparedRun:
+def prepare_run(
+    config: TrainingConfig, model: Model | None = None, table: Table | None = None
+) -> PreparedRun:
     """Load the data, build the model, check that backend and rule can do what is asked. Writes nothing.
 
     Args:
@@ -74,7 +76,9 @@ def _assemble(config: TrainingConfig, model: Model, data: PreparedData) -> Prepa
     backend = build_backend(config)
     wanted = loss.n_outputs(len(data.class_names or ()))
     if model.n_outputs != wanted:
-        raise ConfigError("loss.name", config.loss.name, f"needs {wanted} outputs, the model has {model.n_outputs}")
+        raise ConfigError(
+            "loss.name", config.loss.name, f"needs {wanted} outputs, the model has {model.n_outputs}"
+        )
     if model.n_features != data.n_features:
         raise ConfigError(
             "data.n_components",
@@ -115,7 +119,9 @@ def load_run(folder: RunFolder, fleet: FleetConfig | None = None) -> tuple[Prepa
     config = folder.read_config()
     if fleet is not None:
         config = config.model_copy(update={"fleet": fleet})
-    return _assemble(config, read_structure(folder.model), _read_data(folder.data)), folder.fingerprint(config)
+    return _assemble(config, read_structure(folder.model), _read_data(folder.data)), folder.fingerprint(
+        config
+    )
 
 
 def _write_data(folder: Path, data: PreparedData) -> None:
@@ -169,5 +175,7 @@ def best_params(folder: RunFolder) -> tuple[np.ndarray, int]:
     run, fingerprint = load_run(folder)
     state, _ = Checkpoints(folder.checkpoints, run.config.checkpoint.keep, fingerprint).load_newest()
     if state is None:
-        raise CheckpointError(f"run {folder.name} has no checkpoint yet; continue it with: qfleet resume {folder.name}")
+        raise CheckpointError(
+            f"run {folder.name} has no checkpoint yet; continue it with: qfleet resume {folder.name}"
+        )
     return state.best_params, state.best_epoch

@@ -163,7 +163,7 @@ class Tracker:
         self._start_writer()
 
     def log_metrics(self, metrics: Mapping[str, float | None], step: int) -> None:
-        """Journal metrics of a step; a (metric, step) already journaled is left as it is, a None is left out."""
+        """Journal metrics of a step. A None is left out; a metric already journaled at this step keeps its first value."""
         if os.getpid() == self._pid:
             self.journal.log({key: value for key, value in metrics.items() if value is not None}, step)
 
@@ -180,7 +180,8 @@ class Tracker:
     def log_artifact(self, path: str | Path, folder: str = "") -> None:
         """Log a file, or a folder with all in it, below `folder` of the run's artifacts.
 
-        A copy is taken into the run's ``artifacts`` (unless it lies there already), so the original may change or go.
+        A copy is taken into the run's ``artifacts`` (unless it lies there already), so the original may change or go. Whatever else
+        lies there when the run is finished is logged too.
         """
         if os.getpid() == self._pid:
             self._queue_files(self.spool.put_file(path, folder, self._redact.mask))
@@ -483,17 +484,17 @@ class _Writer:
         """Ship what there is; returns the seconds to wait before the next turn, None to end."""
         is_finishing = (
             self._is_finishing.is_set()
-        )  # read first: what was logged before it was set is shipped below
+        )  # read first: all logged before it was set is shipped below
         try:
             if self._server is None:
                 self._server = MlflowStore(self._uri, quiet.install)
             self._describe_datasets(self._server)
             if not self._is_attached:
                 self._attach(self._server)
-            is_drained = self._ship(self._server)
+            is_drained = self._ship(self._server, is_finishing)
         except _Detached:
             self._is_attached = False
-            return 0.0
+            return self._interval
         except Exception as error:
             return self._failed(error)
         self.state, self._n_failures = "connected", 0
@@ -512,7 +513,7 @@ class _Writer:
             return None
         self._n_failures += 1
         self.state = "unreachable"
-        logger.debug("tracking attempt %d failed: %s", self._n_failures, self.reason)
+        logger.debug("attempt %d failed: %s (%s)", self._n_failures, self.reason, type(error).__name__)
         self._warn_once(
             f"MLflow at {self._spool.state.uri} cannot be reached: {self.reason}. Training goes on; all is kept in "
             f"{self._spool.run_dir} and sent when it answers."
@@ -545,9 +546,7 @@ class _Writer:
         if state.run_id is not None and run_id != state.run_id:
             with self._spool.lock:
                 state.forget_shipped()
-        self.files.extend(
-            self._spool.unshipped_files()
-        )  # of an earlier process; what is queued twice is sent once
+        self._queue_unshipped()
         if run_id is None:
             tags = {RUN_TAG: f"{state.run_name}-{state.token}"}
             run_id = server.create_run(experiment_id, state.run_name, state.started_ms, tags)
@@ -572,7 +571,7 @@ class _Writer:
         path = Path(self._uri.removeprefix("sqlite:///").partition("?")[0])
         return str(path.parent / "mlruns" / re.sub(r"[^\w.-]+", "_", self._spool.state.experiment))
 
-    def _ship(self, server: MlflowStore) -> bool:
+    def _ship(self, server: MlflowStore, is_finishing: bool) -> bool:
         """Send a batch of each kind; True when nothing is left."""
         state = self._spool.state
         assert state.run_id is not None
@@ -580,6 +579,8 @@ class _Writer:
         self._ship_tags(server, state.run_id)
         for dataset in [each for each in state.datasets if not each["shipped"]]:
             self._ship_dataset(server, state.run_id, dataset)
+        if is_finishing and not is_more:
+            self._queue_unshipped()
         while self.files and not self._is_stopped.is_set():
             self._ship_file(server, state.run_id, self.files[0])
             self.files.popleft()
@@ -588,7 +589,7 @@ class _Writer:
         if state.model is not None and state.model_id is None and "model" not in state.refused:
             self._ship_model(server, state.run_id, state.model)
         self._ship_tags(server, state.run_id)
-        if self._is_finishing.is_set() and state.shipped_status != state.status:
+        if is_finishing and state.shipped_status != state.status:
             server.terminate(state.run_id, state.status, state.ended_ms)
             self._record(lambda: setattr(state, "shipped_status", state.status))
         return True
@@ -627,6 +628,12 @@ class _Writer:
             tags = {clean_key(key): cut(value, MAX_TAG_VALUE) for key, value in new.items()}
             self._guard(server, "tags", lambda: server.set_tags(run_id, tags))
             self._record(lambda: state.shipped_tags.update(new))
+
+    def _queue_unshipped(self) -> None:
+        """Files of an earlier process, or put among the artifacts by others; what is queued twice is sent once."""
+        self.files.extend(
+            name for name in self._spool.unshipped_files() if f"file {name}" not in self._spool.state.refused
+        )
 
     def _ship_dataset(self, server: MlflowStore, run_id: str, dataset: dict[str, Any]) -> None:
         what = f"data set {dataset['name']} ({dataset['context']})"

@@ -78,7 +78,9 @@ class Trainer:
         self._table: Table | None = None
         if data is not None:
             self._table = table_from_arrays(*data)
-            self.config = self.config.with_overrides(["data.name=arrays", "data.path=none", "data.target=none"])
+            self.config = self.config.with_overrides(
+                ["data.name=arrays", "data.path=none", "data.target=none"]
+            )
         self._user_callbacks = tuple(callbacks)
         self._progress = progress
         self._folder: RunFolder | None = None
@@ -125,7 +127,11 @@ class Trainer:
                 run, folder, checkpoints = self._open(stack)
                 state, problems = checkpoints.load_newest()
                 state = state or initial_state(run.task)
-            display.start(f"qfleet · {folder.name}", headline(run), is_paid=build_backend(run.config).capabilities.is_paid)
+            display.start(
+                f"qfleet · {folder.name}",
+                headline(run),
+                is_paid=build_backend(run.config).capabilities.is_paid,
+            )
             for problem in problems:
                 display.message(f"skipped a damaged checkpoint: {problem}")
             if state.step:
@@ -184,10 +190,16 @@ class Trainer:
             return dict(folder.read_json("result.json")["metrics"])
         with self._phase("fleet"):
             fleet = run.config.fleet
-            display.phase(f"starting {fleet.n_actors} Ray actors" if fleet.dispatcher == "ray" else "starting")
+            display.phase(
+                f"starting {fleet.n_actors} Ray actors" if fleet.dispatcher == "ray" else "starting"
+            )
             coordinator = build_coordinator(fleet, build_backend(run.config))
             stack.callback(coordinator.dispatcher.close)
-        callbacks = [Display(display, coordinator.dispatcher), Metrics(tracker, coordinator.dispatcher), saving]
+        callbacks = [
+            Display(display, coordinator.dispatcher),
+            Metrics(tracker, coordinator.dispatcher),
+            saving,
+        ]
         with self._phase("train"):
             self._train(run, state, coordinator, Callbacks([*callbacks, *self._user_callbacks]))
         metrics = dict(state.history[-1].metrics) if state.history else {}
@@ -205,7 +217,9 @@ class Trainer:
             log_outcome(tracker, folder, run, state, scores, coordinator.dispatcher.timeline())
         return metrics
 
-    def _train(self, run: PreparedRun, state: TrainState, coordinator: Coordinator, callbacks: Callback) -> None:
+    def _train(
+        self, run: PreparedRun, state: TrainState, coordinator: Coordinator, callbacks: Callback
+    ) -> None:
         """Drive the loop to its end, or to an interrupt between two steps."""
         with Interrupts(is_safe=lambda: coordinator.is_evaluating) as interrupts:
             for report in train(run.task, state, coordinator):
@@ -220,7 +234,12 @@ class Trainer:
             callbacks.on_stop(state)
 
     def _result(
-        self, run: PreparedRun, folder: RunFolder, state: TrainState, metrics: dict[str, float], tracked: TrackingReport
+        self,
+        run: PreparedRun,
+        folder: RunFolder,
+        state: TrainState,
+        metrics: dict[str, float],
+        tracked: TrackingReport,
     ) -> TrainingResult:
         return TrainingResult(
             config=run.config,

@@ -29,12 +29,12 @@ def turned_axes(code, base, op, axes):
     """axes [T, 3, width]: for the rotations of a GROW or TURN, their axes as seen at the end of its run."""
     for lane in range(axes.shape[2]):
         v0, v1, v2, v3 = 1.0, 0.0, 0.0, 0.0  # V, the product of the rotations after this one
-        for row in range(code.trig[op + 1] - 1, code.trig[op] - 1, -1):
-            x, y, z = code.axis[row, 0], code.axis[row, 1], code.axis[row, 2]
+        for row in range(code.operations[op + 1].trig - 1, code.operations[op].trig - 1, -1):
+            x, y, z = code.trigs[row].axis[0], code.trigs[row].axis[1], code.trigs[row].axis[2]
             t0, t1, t2, t3 = quaternion_product(v0, v1, v2, v3, 0.0, z, -y, x)
             _, z, minus_y, x = quaternion_product(t0, t1, t2, t3, v0, -v1, -v2, -v3)
             axes[row, 0, lane], axes[row, 1, lane], axes[row, 2, lane] = x, -minus_y, z
-            cos, sin, even, odd = base.cosine[row, lane], base.sine[row, lane], code.even[row], code.odd[row]
+            cos, sin, even, odd = base.cosine[row, lane], base.sine[row, lane], code.trigs[row].even, code.trigs[row].odd
             v0, v1, v2, v3 = quaternion_product(
                 v0,
                 v1,
@@ -54,17 +54,17 @@ def add_products(code, op, axes, wanted, re, im, lam_re, lam_im, width, sums, ou
     wanted: int64 [T], for each trig row the place of its angle in the Jacobian, -1 if not wanted.
     """
     n_qubits = code.n_qubits
-    if code.kind[op] == BLOCKS:
-        place = wanted[code.trig[op]]
-        bits = code.block_bits[code.op_bit[op] : code.op_bit[op + 1]]
-        first, stop = code.op_generator[op], code.op_generator[op + 1]
+    if code.operations[op].kind == BLOCKS:
+        place = wanted[code.operations[op].trig]
+        bits = code.block_bits[code.operations[op].block_bit : code.operations[op + 1].block_bit]
+        first, stop = code.operations[op].generator, code.operations[op + 1].generator
         rows, entries = code.generator_rows[first:stop], code.generator[first:stop]
         generator_product(re, im, lam_re, lam_im, n_qubits, width, bits, rows, entries, sums)
         for lane in range(width):
             out[place, lane] = -2.0 * sums[0, lane]
         return
-    turn_products(re, im, lam_re, lam_im, width << code.bit[op], width, sums)
-    for row in range(code.trig[op], code.trig[op + 1]):
+    turn_products(re, im, lam_re, lam_im, width << code.operations[op].bit, width, sums)
+    for row in range(code.operations[op].trig, code.operations[op + 1].trig):
         if wanted[row] >= 0:
             for lane in range(width):
                 x, y, z = axes[row, 0, lane], axes[row, 1, lane], axes[row, 2, lane]
@@ -75,9 +75,9 @@ def add_products(code, op, axes, wanted, re, im, lam_re, lam_im, width, sums, ou
 @kernel
 def wanted_operations(code, wanted):
     """bool [O]: operations with a wanted angle."""
-    result = np.zeros(code.kind.size, np.bool_)
+    result = np.zeros(code.n_operations, np.bool_)
     for op in range(result.size):
-        for row in range(code.trig[op], code.trig[op + 1]):
+        for row in range(code.operations[op].trig, code.operations[op + 1].trig):
             if wanted[row] >= 0:
                 result[op] = True
     return result
@@ -91,12 +91,12 @@ def reverse_sweep(code, base, wanted, buffers, state, scratch, first_lambda, out
     """
     width, n_lambdas = len(base.angles.data), len(out)
     has_wanted = wanted_operations(code, wanted)
-    axes = np.empty((code.trig_angle.size, 3, width))
+    axes = np.empty((code.trigs.size, 3, width))
     inverse = np.empty((code.n_coefficients, width))
-    for op in range(code.kind.size):
-        c0, c1, lanes = code.coefficient[op], code.coefficient[op + 1], width if base.per_sample[op] else 1
+    for op in range(code.n_operations):
+        c0, c1, lanes = code.operations[op].coefficient, code.operations[op + 1].coefficient, width if base.per_sample[op] else 1
         invert_coefficients(code, op, base.coefficients[c0:c1, :lanes], inverse[c0:c1, :lanes])
-        if has_wanted[op] and code.kind[op] <= TURN:
+        if has_wanted[op] and code.operations[op].kind <= TURN:
             turned_axes(code, base, op, axes)
     backwards = np.bool_(True)
     first_wanted = 0
@@ -120,7 +120,9 @@ def reverse_sweep(code, base, wanted, buffers, state, scratch, first_lambda, out
         for v in range(-1, n_lambdas):  # -1: psi itself, last needed by the products above
             place = state if v < 0 else places[v]
             for op in range(stop - 1, start - 1, -1):
-                own = inverse[code.coefficient[op] : code.coefficient[op + 1], : width if base.per_sample[op] else 1]
+                own = inverse[
+                    code.operations[op].coefficient : code.operations[op + 1].coefficient, : width if base.per_sample[op] else 1
+                ]
                 place, scratch = apply_operation(
                     code, op, own, not base.per_sample[op], backwards, buffers, place, scratch, width, tile
                 )
@@ -138,14 +140,23 @@ def run_block(code, seen, base, wanted, n_together, buffers, values, jacobian):
     for first in range(0, n_paulis, n_together):
         strings = np.arange(first, min(first + n_together, n_paulis))
         start_zero(buffers[0], width)
-        state, scratch = advance(code, base, zero, code.kind.size, buffers, zero, one)
+        state, scratch = advance(code, base, zero, code.n_operations, buffers, zero, one)
         if first == 0:
             exact_values(seen, buffers, state, scratch, n_qubits, width, values)
         re, im = buffers[state, 0], buffers[state, 1]
         for slot, m in enumerate(strings):
             lam = buffers[2 + slot]
             apply_pauli(
-                re, im, lam[0], lam[1], n_qubits, width, seen.flip[m], seen.sign_mask[m], seen.n_y[m], seen.sign[m]
+                re,
+                im,
+                lam[0],
+                lam[1],
+                n_qubits,
+                width,
+                seen.flip[m],
+                seen.sign_mask[m],
+                seen.n_y[m],
+                seen.sign[m],
             )
         reverse_sweep(code, base, wanted, buffers, state, scratch, 2, jacobian[strings[0] : strings[-1] + 1])
 

@@ -42,11 +42,11 @@ def quaternion_product(ar, ai, br, bi, xr, xi, yr, yi):
 @kernel
 def turn_coefficients(code, op, cosine, sine, out):
     """out [4, width]: the product of the rotations of a GROW or TURN. `cosine`, `sine` start at the operation's first trig row."""
-    first, stop = code.trig[op], code.trig[op + 1]
+    first, stop = code.operations[op].trig, code.operations[op + 1].trig
     out_a, out_b, out_c, out_d = out[0], out[1], out[2], out[3]
     for row in range(first, stop):
-        e0, e1, e2, e3 = code.even[row, 0], code.even[row, 1], code.even[row, 2], code.even[row, 3]
-        o0, o1, o2, o3 = code.odd[row, 0], code.odd[row, 1], code.odd[row, 2], code.odd[row, 3]
+        e0, e1, e2, e3 = code.trigs[row].even[0], code.trigs[row].even[1], code.trigs[row].even[2], code.trigs[row].even[3]
+        o0, o1, o2, o3 = code.trigs[row].odd[0], code.trigs[row].odd[1], code.trigs[row].odd[2], code.trigs[row].odd[3]
         cos, sin = cosine[row - first], sine[row - first]
         if row == first:
             for i in range(cos.size):
@@ -66,15 +66,15 @@ def turn_coefficients(code, op, cosine, sine, out):
 @kernel
 def block_coefficients(code, op, cosine, sine, out):
     """out [rows of op, width]: the entries ``sum_j (cos_j + i sin_j) term_j`` of the blocks of a BLOCKS operation."""
-    n_rates = code.trig[op + 1] - code.trig[op]
-    for block in range(code.op_block[op], code.op_block[op + 1]):
-        row = code.block_coefficient[block] - code.coefficient[op]
-        for entry in range(code.block_size[block] ** 2):
+    n_rates = code.operations[op + 1].trig - code.operations[op].trig
+    for block in range(code.operations[op].block, code.operations[op + 1].block):
+        row = code.blocks[block].coefficient - code.operations[op].coefficient
+        for entry in range(code.blocks[block].n_rows ** 2):
             re, im = out[row + 2 * entry], out[row + 2 * entry + 1]
             re[:] = 0.0
             im[:] = 0.0
             for j in range(n_rates):
-                term = code.terms[code.block_term[block] + entry * n_rates + j]
+                term = code.terms[code.blocks[block].term + entry * n_rates + j]
                 t_re, t_im, cos, sin = term.real, term.imag, cosine[j], sine[j]
                 for i in range(cos.size):
                     re[i] = fma(cos[i], t_re, fma(-sin[i], t_im, re[i]))
@@ -84,7 +84,7 @@ def block_coefficients(code, op, cosine, sine, out):
 @kernel
 def operation_coefficients(code, op, cosine, sine, out):
     """Fill `out` for operation `op`; nothing to do for a permutation."""
-    kind = code.kind[op]
+    kind = code.operations[op].kind
     if kind == GROW or kind == TURN:
         turn_coefficients(code, op, cosine, sine, out)
     elif kind == BLOCKS:
@@ -101,13 +101,13 @@ def negate(values, is_negated, out):
 @kernel
 def invert_coefficients(code, op, values, out):
     """out [rows of op, width]: the coefficients of the inverse of operation `op`, whose own are `values`."""
-    if code.kind[op] == TURN:
+    if code.operations[op].kind == TURN:
         for row in range(4):
             negate(values[row], row > 0, out[row])
-    elif code.kind[op] == BLOCKS:
-        for block in range(code.op_block[op], code.op_block[op + 1]):
-            m = code.block_size[block]
-            first = code.block_coefficient[block] - code.coefficient[op]
+    elif code.operations[op].kind == BLOCKS:
+        for block in range(code.operations[op].block, code.operations[op + 1].block):
+            m = code.blocks[block].n_rows
+            first = code.blocks[block].coefficient - code.operations[op].coefficient
             for r in range(m):
                 for c in range(m):
                     to, at = first + 2 * (r * m + c), first + 2 * (c * m + r)
@@ -118,8 +118,8 @@ def invert_coefficients(code, op, values, out):
 @kernel
 def fill_trig(code, angles, cosine, sine):
     """cosine, sine [T, W] at the undisplaced angles; of a shared angle one function call serves all lanes."""
-    for row in range(code.trig_angle.size):
-        angle, rate = code.trig_angle[row], code.trig_rate[row]
+    for row in range(code.trigs.size):
+        angle, rate = code.trigs[row].angle, code.trigs[row].rate
         column = angles.column[angle] if angle >= 0 else -1
         if column >= 0:
             for lane in range(cosine.shape[1]):
@@ -134,17 +134,17 @@ def fill_trig(code, angles, cosine, sine):
 @kernel
 def per_sample_operations(code, angle_column):
     """bool [O]: whether an operation holds an angle that differs between samples."""
-    result = np.zeros(code.kind.size, np.bool_)
+    result = np.zeros(code.n_operations, np.bool_)
     for angle in range(angle_column.size):
-        if angle_column[angle] >= 0 and code.angle_operation[angle] < result.size:
-            result[code.angle_operation[angle]] = True
+        if angle_column[angle] >= 0 and code.angles[angle].operation < result.size:
+            result[code.angles[angle].operation] = True
     return result
 
 
 @kernel
 def fill_base(code, per_sample, cosine, sine, out):
     """out [n_coefficients, W]: undisplaced coefficients; of operations equal for all samples only column 0."""
-    for op in range(code.kind.size):
-        t0, t1, c0, c1 = code.trig[op], code.trig[op + 1], code.coefficient[op], code.coefficient[op + 1]
+    for op in range(code.n_operations):
+        t0, t1, c0, c1 = code.operations[op].trig, code.operations[op + 1].trig, code.operations[op].coefficient, code.operations[op + 1].coefficient
         lanes = cosine.shape[1] if per_sample[op] else 1
         operation_coefficients(code, op, cosine[t0:t1, :lanes], sine[t0:t1, :lanes], out[c0:c1, :lanes])

@@ -33,7 +33,12 @@ def turn_products(re, im, lam_re, lam_im, stride, width, sums):
     for base in range(0, re.size, 2 * stride):
         for low in range(base, base + stride, length):
             high = low + stride
-            a, b, c, d = re[low : low + length], im[low : low + length], re[high : high + length], im[high : high + length]
+            a, b, c, d = (
+                re[low : low + length],
+                im[low : low + length],
+                re[high : high + length],
+                im[high : high + length],
+            )
             e, f = lam_re[low : low + length], lam_im[low : low + length]
             g, h = lam_re[high : high + length], lam_im[high : high + length]
             for i in range(length):

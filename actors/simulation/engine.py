@@ -52,13 +52,15 @@ def run_adjoint(program: Program, job: Job) -> tuple[np.ndarray, np.ndarray]:
     if values.size == 0:
         return values, jacobian
     code = program.instructions
-    place_of_angle = np.full(program.n_angles + 1, -1, np.int64)  # the last entry serves the angle -1 of fixed gates
+    place_of_angle = np.full(
+        program.n_angles + 1, -1, np.int64
+    )  # the last entry serves the angle -1 of fixed gates
     place_of_angle[wanted_angles] = np.arange(len(wanted_angles))
     adjoint(
         code,
         program.observables,
         _angles(program, job),
-        place_of_angle[code.trig_angle],
+        place_of_angle[code.trigs["angle"]],
         adjoint_width(program.n_qubits),
         adjoint_together(program.n_qubits, program.n_paulis),
         values,
@@ -78,6 +80,8 @@ def _displaced(program: Program, rows: Displacements) -> Displaced:
     """The rows of `rows` in the order of the first operation that each moves (an empty row moves none)."""
     indptr, angles = np.ascontiguousarray(rows.indptr, np.int64), np.ascontiguousarray(rows.angles, np.int64)
     first = np.full(len(rows), program.n_operations, np.int64)
-    np.minimum.at(first, np.repeat(np.arange(len(rows)), np.diff(indptr)), program.instructions.angle_operation[angles])
+    np.minimum.at(
+        first, np.repeat(np.arange(len(rows)), np.diff(indptr)), program.instructions.angles["operation"][angles]
+    )
     order = np.argsort(first, kind="stable")
     return Displaced(indptr, angles, np.ascontiguousarray(rows.deltas, np.float64), order, first[order])

@@ -13,7 +13,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from actors.simulation.coefficients import Angles, fill_base, fill_trig, operation_coefficients, per_sample_operations
+from actors.simulation.coefficients import (
+    Angles,
+    fill_base,
+    fill_trig,
+    operation_coefficients,
+    per_sample_operations,
+)
 from actors.simulation.jit import entry_point, inlined, kernel, source_digest
 from actors.simulation.measure_kernels import exact_values
 from actors.simulation.sampling import sampled_values
@@ -74,7 +80,7 @@ def make_base(code, angles):
     per_sample = per_sample_operations(code, angles.column)
     if width == 1:
         per_sample[:] = False
-    cosine, sine = np.empty((code.trig_angle.size, width)), np.empty((code.trig_angle.size, width))
+    cosine, sine = np.empty((code.trigs.size, width)), np.empty((code.trigs.size, width))
     fill_trig(code, angles, cosine, sine)
     coefficients = np.empty((code.n_coefficients, width))
     fill_base(code, per_sample, cosine, sine, coefficients)
@@ -96,8 +102,10 @@ def advance(code, base, start, stop, buffers, state, scratch):
     tile = np.empty((tile_rows(code), tile_length(width)))
     for op in range(start, stop):
         uniform = not base.per_sample[op]
-        own = base.coefficients[code.coefficient[op] : code.coefficient[op + 1], : 1 if uniform else width]
-        state, scratch = apply_operation(code, op, own, uniform, forwards, buffers, state, scratch, width, tile)
+        own = base.coefficients[code.operations[op].coefficient : code.operations[op + 1].coefficient, : 1 if uniform else width]
+        state, scratch = apply_operation(
+            code, op, own, uniform, forwards, buffers, state, scratch, width, tile
+        )
     return state, scratch
 
 
@@ -131,11 +139,11 @@ def displace_trig(code, op, base, displaced, lanes, cosine, sine):
             stop += 1
         for entry in range(displaced.indptr[row], displaced.indptr[row + 1]):
             angle, delta = displaced.angles[entry], displaced.deltas[entry]
-            if code.angle_operation[angle] != op:
+            if code.angles[angle].operation != op:
                 continue
             column = angles.column[angle]
-            for trig in range(code.angle_trig[angle, 0], code.angle_trig[angle, 1]):
-                rate, place = code.trig_rate[trig], trig - code.trig[op]
+            for trig in range(code.angles[angle].first, code.angles[angle].stop):
+                rate, place = code.trigs[trig].rate, trig - code.operations[op].trig
                 if column < 0:
                     value = rate * (angles.shared[angle] + delta)
                     cosine[place, start:stop] = math.cos(value)
@@ -151,7 +159,7 @@ def displace_trig(code, op, base, displaced, lanes, cosine, sine):
 @inlined
 def block_operation(code, op, base, displaced, lanes, is_moved):
     """(coefficients [rows of op, width or 1], whether they are uniform) of `op` in a block."""
-    t0, t1, c0, c1 = code.trig[op], code.trig[op + 1], code.coefficient[op], code.coefficient[op + 1]
+    t0, t1, c0, c1 = code.operations[op].trig, code.operations[op + 1].trig, code.operations[op].coefficient, code.operations[op + 1].coefficient
     width = lanes.sample.size
     if not is_moved and not base.per_sample[op]:
         return base.coefficients[c0:c1, :1], True
@@ -170,12 +178,12 @@ def block_operation(code, op, base, displaced, lanes, is_moved):
 @inlined
 def moved_operations(code, displaced, lanes):
     """bool [O]: the operations that some lane's displacement row moves."""
-    moved = np.zeros(code.kind.size, np.bool_)
+    moved = np.zeros(code.n_operations, np.bool_)
     last = np.int64(-1)
     for row in lanes.row:
         if row != last:
             for entry in range(displaced.indptr[row], displaced.indptr[row + 1]):
-                op = code.angle_operation[displaced.angles[entry]]
+                op = code.angles[displaced.angles[entry]].operation
                 if op < moved.size:
                     moved[op] = True
         last = row
@@ -189,9 +197,11 @@ def finish_block(code, base, displaced, lanes, start, buffers, block, scratch):
     moved = moved_operations(code, displaced, lanes)
     forwards = np.bool_(False)
     tile = np.empty((tile_rows(code), tile_length(width)))
-    for op in range(start, code.kind.size):
+    for op in range(start, code.n_operations):
         own, uniform = block_operation(code, op, base, displaced, lanes, moved[op])
-        block, scratch = apply_operation(code, op, own, uniform, forwards, buffers, block, scratch, width, tile)
+        block, scratch = apply_operation(
+            code, op, own, uniform, forwards, buffers, block, scratch, width, tile
+        )
     return block, scratch
 
 
@@ -216,7 +226,9 @@ def run_samples(code, seen, base, displaced, noise, first_sample, max_width, buf
             exact_values(seen, buffers, block, scratch, code.n_qubits, circuits.size, found)
         else:
             samples, rows = first_sample + lanes.sample, noise.displacement_start + lanes.row
-            sampled_values(seen, buffers, block, scratch, code.n_qubits, circuits.size, noise, rows, samples, found)
+            sampled_values(
+                seen, buffers, block, scratch, code.n_qubits, circuits.size, noise, rows, samples, found
+            )
         for i in range(circuits.size):
             for m in range(n_paulis):
                 values[lanes.sample[i], lanes.row[i], m] = found[m, i]

@@ -84,7 +84,9 @@ def rotation(gate: Gate) -> Rotation:
         return Rotation(-1, 0.0, to_quaternion(scale * even), np.zeros(4))
     odd = 1j * (projectors[1] - projectors[0])
     angle = -1 if gate.angle is None else gate.angle
-    return Rotation(angle, (phases[1] - phases[0]) / 2, to_quaternion(scale * even), to_quaternion(scale * odd))
+    return Rotation(
+        angle, (phases[1] - phases[0]) / 2, to_quaternion(scale * even), to_quaternion(scale * odd)
+    )
 
 
 def _distinct_eigenphases(gate: Gate) -> tuple[np.ndarray, np.ndarray]:
@@ -120,7 +122,11 @@ def monomial(gate: Gate) -> Monomial | None:
     phase = matrix[np.arange(len(matrix)), source]
     rest = matrix.copy()
     rest[np.arange(len(matrix)), source] = 0
-    if len(set(source)) < len(matrix) or np.abs(rest).max() > TOLERANCE or np.abs(np.abs(phase) - 1).max() > TOLERANCE:
+    if (
+        len(set(source)) < len(matrix)
+        or np.abs(rest).max() > TOLERANCE
+        or np.abs(np.abs(phase) - 1).max() > TOLERANCE
+    ):
         return None
     return Monomial(source, _snap(phase))
 
@@ -192,4 +198,6 @@ def _is_identity(phases: np.ndarray, term: np.ndarray) -> bool:
     """Whether ``sum_j exp(i a phases[j]) term[j]`` is the identity at every angle."""
     still = phases == 0
     moving = np.abs(term[~still]).max(initial=0.0)
-    return bool(moving < TOLERANCE and np.abs(term[still].sum(axis=0) - np.eye(term.shape[1])).max() < TOLERANCE)
+    return bool(
+        moving < TOLERANCE and np.abs(term[still].sum(axis=0) - np.eye(term.shape[1])).max() < TOLERANCE
+    )

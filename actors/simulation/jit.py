@@ -59,7 +59,9 @@ def entry_point(function: types.FunctionType) -> Any:
     digest of all sources makes every change of any of them a new cache entry. The cache lies in ``__pycache__`` beside the
     file, or in the user's cache folder where that is read-only; files are renamed into place, so processes may race.
     """
-    if not function.__closure__ or source_digest() not in [cell.cell_contents for cell in function.__closure__]:
+    if not function.__closure__ or source_digest() not in [
+        cell.cell_contents for cell in function.__closure__
+    ]:
         raise TypeError(f"{function.__name__} must close over source_digest()")
     try:
         return numba.njit(function, nogil=True, error_model="numpy", cache=True)

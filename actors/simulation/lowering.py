@@ -10,7 +10,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from actors.simulation.gate_algebra import BlockGate, Monomial, Rotation, block_gate, monomial, multiply, rotation, to_matrix
+from actors.simulation.gate_algebra import (
+    BlockGate,
+    Monomial,
+    Rotation,
+    block_gate,
+    monomial,
+    multiply,
+    rotation,
+    to_matrix,
+)
 from orchestrator.circuits.template import CircuitTemplate, Gate
 from orchestrator.errors import CircuitError
 
@@ -88,9 +97,13 @@ def lower(template: CircuitTemplate) -> Lowered:
 def _check_gate(template: CircuitTemplate, gate: Gate) -> None:
     size = 2 ** len(gate.qubits)
     if len(set(gate.qubits)) != len(gate.qubits) or not all(0 <= q < template.n_qubits for q in gate.qubits):
-        raise CircuitError(f"gate {gate.name!r} acts on qubits {gate.qubits} of a circuit with {template.n_qubits}")
+        raise CircuitError(
+            f"gate {gate.name!r} acts on qubits {gate.qubits} of a circuit with {template.n_qubits}"
+        )
     if gate.projectors.shape != (len(gate.eigenphases), size, size):
-        raise CircuitError(f"gate {gate.name!r}: projectors of shape {gate.projectors.shape} do not fit {len(gate.qubits)} qubits")
+        raise CircuitError(
+            f"gate {gate.name!r}: projectors of shape {gate.projectors.shape} do not fit {len(gate.qubits)} qubits"
+        )
     if not np.allclose(gate.unitary(0.3) @ gate.unitary(0.3).conj().T, np.eye(size), atol=1e-8):
         raise CircuitError(f"gate {gate.name!r} on qubits {gate.qubits} is not unitary")
 
@@ -166,7 +179,11 @@ class _Lowering:
         touched = frozenset(bits)
         if self.permutation is not None:
             before = self.permutation
-            source, phase, touched = before.source[source], phase * before.phase[source], touched | before.bits
+            source, phase, touched = (
+                before.source[source],
+                phase * before.phase[source],
+                touched | before.bits,
+            )
         self.permutation = Permute(source, phase, touched)
 
 

@@ -33,7 +33,11 @@ def walsh(seen, plan, n_qubits, width, plane0, plane1, values):
         level, source, target = seen.steps[step, 0], seen.steps[step, 1] * width, seen.steps[step, 2] * width
         half = width << (n_qubits - 1 - level)
         read, write = (plane0, plane1) if level % 2 == 0 else (plane1, plane0)
-        low, high, out = read[source : source + half], read[source + half : source + 2 * half], write[target : target + half]
+        low, high, out = (
+            read[source : source + half],
+            read[source + half : source + 2 * half],
+            write[target : target + half],
+        )
         if seen.steps[step, 3] == 1:
             for i in range(half):
                 out[i] = low[i] - high[i]
@@ -85,4 +89,6 @@ def exact_values(seen, buffers, state, scratch, n_qubits, width, values):
         walsh(seen, np.int64(0), n_qubits, width, buffers[scratch, 0], buffers[scratch, 1], values)
     for m in range(seen.flip.size):
         if seen.flip[m] != 0:
-            flipped_expectation(re, im, n_qubits, width, seen.flip[m], seen.sign_mask[m], seen.n_y[m], values[m])
+            flipped_expectation(
+                re, im, n_qubits, width, seen.flip[m], seen.sign_mask[m], seen.n_y[m], values[m]
+            )

@@ -98,7 +98,10 @@ def compile_observables(circuit: MeasuredCircuit, absorbed: Absorbed | None) -> 
         plan_steps, plan_leaves = _walsh_plan(read_mask, members, n_qubits)
         steps.append(plan_steps)
         leaves.append(plan_leaves)
-    basis = [["IXY".find(letter) if letter in "XY" else 0 for letter in reversed(group.basis)] for group in circuit.groups]
+    basis = [
+        ["IXY".find(letter) if letter in "XY" else 0 for letter in reversed(group.basis)]
+        for group in circuit.groups
+    ]
     return Observables(
         flip=flip,
         sign_mask=sign_mask,

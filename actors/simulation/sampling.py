@@ -70,6 +70,15 @@ def draw_counts(threshold, alias, words, shots, n_qubits, counts):
 
 
 @kernel
+def needs_rotation(basis):
+    """Whether any qubit is measured in X or Y."""
+    for letter in basis:
+        if letter != 0:
+            return True
+    return False
+
+
+@kernel
 def rotate_basis(re, im, n_qubits, width, basis):
     """Turn the state in place so that measuring Z on a bit reads X (``basis[bit] == 1``) or Y (2) of the state before."""
     root = np.sqrt(0.5)
@@ -94,7 +103,7 @@ def sampled_values(seen, buffers, state, scratch, n_qubits, width, noise, displa
     words = np.empty((shots + 3) // 4 * 4, np.uint32)
     plane0, plane1 = buffers[scratch, 0], buffers[scratch, 1]
     for group in range(keys.size):
-        if seen.group_basis[group].any():
+        if needs_rotation(seen.group_basis[group]):
             plane0[:] = buffers[state, 0]
             plane1[:] = buffers[state, 1]
             rotate_basis(plane0, plane1, n_qubits, width, seen.group_basis[group])

@@ -39,7 +39,12 @@ def turn_lanes(re, im, size, stride, tile):
     for base in range(0, size, 2 * stride):
         for low in range(base, base + stride, length):
             high = low + stride
-            re0, im0, re1, im1 = re[low : low + length], im[low : low + length], re[high : high + length], im[high : high + length]
+            re0, im0, re1, im1 = (
+                re[low : low + length],
+                im[low : low + length],
+                re[high : high + length],
+                im[high : high + length],
+            )
             for i in range(length):
                 xr, xi, yr, yi = re0[i], im0[i], re1[i], im1[i]
                 re0[i] = fma(ar[i], xr, fma(-ai[i], xi, fma(-br[i], yr, -bi[i] * yi)))
@@ -67,7 +72,12 @@ def grow_lanes(re, im, size, tile):
     ar, ai, br, bi = tile[0, :length], tile[1, :length], tile[2, :length], tile[3, :length]
     for low in range(0, size, length):
         high = low + size
-        re0, im0, re1, im1 = re[low : low + length], im[low : low + length], re[high : high + length], im[high : high + length]
+        re0, im0, re1, im1 = (
+            re[low : low + length],
+            im[low : low + length],
+            re[high : high + length],
+            im[high : high + length],
+        )
         for i in range(length):
             xr, xi = re0[i], im0[i]
             re1[i] = fma(br[i], xr, -bi[i] * xi)
@@ -126,7 +136,12 @@ def apply_block(re, im, n_qubits, width, bits, rows, tile):
         for low in range(start, start + run * width, length):
             for c in range(m):
                 at = low + rows[c] * width
-                in_re, in_im, x_re, x_im = re[at : at + length], im[at : at + length], work[2 * c], work[2 * c + 1]
+                in_re, in_im, x_re, x_im = (
+                    re[at : at + length],
+                    im[at : at + length],
+                    work[2 * c],
+                    work[2 * c + 1],
+                )
                 for i in range(length):
                     x_re[i] = in_re[i]
                     x_im[i] = in_im[i]
@@ -170,7 +185,8 @@ def tile_length(width):
 def tile_rows(code):
     """Rows of a tile: the coefficients of the largest block and its states, or the 4 of a turn."""
     rows = np.int64(4)
-    for m in code.block_size:
+    for block in code.blocks:
+        m = block.n_rows
         rows = max(rows, 2 * m * (m + 1))
     return rows
 
@@ -182,10 +198,10 @@ def apply_operation(code, op, coefficients, uniform, inverse, buffers, state, sc
     buffers: float64 [., 2, 2**n * width], blocks as (re, im) planes. coefficients: float64 [rows of op, width], one column if
     `uniform`, already inverted if `inverse`. A GROW has no inverse. tile: float64 [tile_rows, tile_length], scratch.
     """
-    kind = code.kind[op]
+    kind = code.operations[op].kind
     re, im = buffers[state, 0], buffers[state, 1]
     if kind == GROW or kind == TURN:
-        stride = width << code.bit[op]
+        stride = width << code.operations[op].bit
         if uniform:
             ar, ai, br, bi = coefficients[0, 0], coefficients[1, 0], coefficients[2, 0], coefficients[3, 0]
             if kind == GROW:
@@ -199,19 +215,19 @@ def apply_operation(code, op, coefficients, uniform, inverse, buffers, state, sc
             else:
                 turn_lanes(re, im, width << code.n_qubits, stride, tile)
     elif kind == BLOCKS:
-        bits = code.block_bits[code.op_bit[op] : code.op_bit[op + 1]]
-        for block in range(code.op_block[op], code.op_block[op + 1]):
-            m = code.block_size[block]
-            first = code.block_coefficient[block] - code.coefficient[op]
+        bits = code.block_bits[code.operations[op].block_bit : code.operations[op + 1].block_bit]
+        for block in range(code.operations[op].block, code.operations[op + 1].block):
+            m = code.blocks[block].n_rows
+            first = code.blocks[block].coefficient - code.operations[op].coefficient
             spread_tile(coefficients[first : first + 2 * m * m], 1 if uniform else width, tile[: 2 * m * m])
-            rows = code.block_rows[code.block_row[block] : code.block_row[block] + m]
+            rows = code.block_rows[code.blocks[block].row : code.blocks[block].row + m]
             apply_block(re, im, code.n_qubits, width, bits, rows, tile)
     else:
         out_re, out_im = buffers[scratch, 0], buffers[scratch, 1]
-        source = code.permutations[code.bit[op]]
+        source = code.permutations[code.operations[op].bit]
         if kind == PERMUTE:
             permute(re, im, out_re, out_im, width, source, inverse)
         elif kind == PERMUTE_PHASE:
-            permute_phase(re, im, out_re, out_im, width, source, code.phases[code.phase[op]], inverse)
+            permute_phase(re, im, out_re, out_im, width, source, code.phases[code.operations[op].phase], inverse)
         return scratch, state
     return state, scratch

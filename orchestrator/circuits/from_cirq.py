@@ -36,12 +36,14 @@ def template_from_circuit(
     Raises:
         CircuitError: a measurement, a noise channel, a qudit, or a parametrised gate that cirq cannot take apart.
     """
-    qubits = cirq.QubitOrder.as_qubit_order(qubit_order or cirq.QubitOrder.DEFAULT).order_for(circuit.all_qubits())
+    qubits = cirq.QubitOrder.as_qubit_order(qubit_order or cirq.QubitOrder.DEFAULT).order_for(
+        circuit.all_qubits()
+    )
     if not qubits:
         raise CircuitError("the circuit is empty: it needs at least one gate")
     if any(q.dimension != 2 for q in qubits):
         raise CircuitError("the circuit holds a qudit; only qubits are supported")
-    line = {q: cirq.LineQubit(i) for i, q in enumerate(qubits)}
+    line: dict[cirq.Qid, cirq.Qid] = {q: cirq.LineQubit(i) for i, q in enumerate(qubits)}
     gates: list[Gate] = []
     operations: list[cirq.Operation] = []
     expressions: list[sympy.Expr] = []
@@ -63,7 +65,9 @@ def template_from_circuit(
     try:
         text = cirq.to_json(cirq.Circuit(operations), indent=None)
     except (TypeError, ValueError) as error:
-        raise CircuitError(f"a parametrised gate of your own must decompose into cirq's gates: {error}") from error
+        raise CircuitError(
+            f"a parametrised gate of your own must decompose into cirq's gates: {error}"
+        ) from error
     return CircuitTemplate(len(qubits), len(expressions), tuple(gates), text), tuple(expressions)
 
 
@@ -71,8 +75,14 @@ def template_from_json(text: str) -> CircuitTemplate:
     """The template whose `circuit_json` is `text`."""
     circuit = cirq.read_json(json_text=text)
     found, expressions = template_from_circuit(circuit)
-    number = [int(symbol.name.removeprefix(ANGLE_PREFIX)) for expression in expressions for symbol in expression.free_symbols]
-    gates = tuple(gate if gate.angle is None else replace(gate, angle=number[gate.angle]) for gate in found.gates)
+    number = [
+        int(symbol.name.removeprefix(ANGLE_PREFIX))
+        for expression in expressions
+        for symbol in expression.free_symbols
+    ]
+    gates = tuple(
+        gate if gate.angle is None else replace(gate, angle=number[gate.angle]) for gate in found.gates
+    )
     return CircuitTemplate(found.n_qubits, found.n_angles, gates, text)
 
 
@@ -81,7 +91,12 @@ def _packed(circuit: cirq.Circuit, line: dict[cirq.Qid, cirq.LineQubit]) -> cirq
 
     An idle qubit gets an identity, or JSON would forget it. A global phase is left out: no expectation value feels it.
     """
-    pieces = [piece.transform_qubits(line) for op in circuit.all_operations() for piece in _pieces(op.untagged) if piece.qubits]
+    pieces = [
+        piece.transform_qubits(line)
+        for op in circuit.all_operations()
+        for piece in _pieces(op.untagged)
+        if piece.qubits
+    ]
     idle = sorted(set(line.values()) - {qubit for piece in pieces for qubit in piece.qubits})
     return cirq.Circuit(cirq.I.on_each(*idle), pieces)
 
@@ -100,13 +115,17 @@ def _pieces(op: cirq.Operation) -> Iterator[cirq.Operation]:
         return
     if isinstance(op, cirq.ControlledOperation):
         inner = cirq.decompose_once(op.sub_operation, default=None)
-        parts = None if inner is None else [
-            piece.controlled_by(*op.controls, control_values=op.control_values) for piece in inner
-        ]
+        parts = (
+            None
+            if inner is None
+            else [piece.controlled_by(*op.controls, control_values=op.control_values) for piece in inner]
+        )
     else:
         parts = cirq.decompose_once(op, default=None)
     if parts is None:
-        raise CircuitError(f"{op}: cirq cannot take this parametrised gate apart into gates with one angle each")
+        raise CircuitError(
+            f"{op}: cirq cannot take this parametrised gate apart into gates with one angle each"
+        )
     for part in parts:
         yield from _pieces(part.untagged)
 
@@ -152,14 +171,18 @@ def _spectrum(op: cirq.Operation) -> tuple[np.ndarray, np.ndarray]:
     for angle in _CHECK_ANGLES:
         found = np.tensordot(np.exp(1j * angle * eigenphases), projectors, axes=1)
         if not np.allclose(found, cirq.unitary(_at(op, angle / math.pi)), atol=1e-9):
-            raise CircuitError(f"{op} is not of the form exp(i angle G), so its angle cannot be shifted or differentiated")
+            raise CircuitError(
+                f"{op} is not of the form exp(i angle G), so its angle cannot be shifted or differentiated"
+            )
     return eigenphases, projectors
 
 
 def _fixed(op: cirq.Operation) -> tuple[cirq.Operation, np.ndarray]:
     """The operation, as a matrix gate if cirq could not write it to JSON, and its unitary."""
     if len(op.qubits) > _MAX_DENSE_QUBITS:
-        raise CircuitError(f"{op.gate} acts on {len(op.qubits)} qubits; decompose it to at most {_MAX_DENSE_QUBITS}")
+        raise CircuitError(
+            f"{op.gate} acts on {len(op.qubits)} qubits; decompose it to at most {_MAX_DENSE_QUBITS}"
+        )
     unitary = _clean(cirq.unitary(op))
     if not type(op.gate).__module__.startswith("cirq."):
         op = cirq.MatrixGate(unitary).on(*op.qubits)
@@ -169,7 +192,9 @@ def _fixed(op: cirq.Operation) -> tuple[cirq.Operation, np.ndarray]:
 def _clean(matrix: np.ndarray) -> np.ndarray:
     """Rounding noise at zero removed, so that permutations and diagonals are seen as such."""
     matrix = np.asarray(matrix, np.complex128)
-    return np.where(np.abs(matrix.real) < 1e-15, 0, matrix.real) + 1j * np.where(np.abs(matrix.imag) < 1e-15, 0, matrix.imag)
+    return np.where(np.abs(matrix.real) < 1e-15, 0, matrix.real) + 1j * np.where(
+        np.abs(matrix.imag) < 1e-15, 0, matrix.imag
+    )
 
 
 def _name(op: cirq.Operation) -> str:

@@ -35,17 +35,13 @@ def group_qubit_wise(paulis: tuple[str, ...]) -> tuple[MeasurementGroup, ...]:
     for index, pauli in enumerate(paulis):
         for slot, basis in enumerate(bases):
             if all(a == b or "I" in (a, b) for a, b in zip(basis, pauli, strict=True)):
-                bases[slot] = "".join(
-                    b if a == "I" else a for a, b in zip(basis, pauli, strict=True)
-                )
+                bases[slot] = "".join(b if a == "I" else a for a, b in zip(basis, pauli, strict=True))
                 members[slot].append(index)
                 break
         else:
             bases.append(pauli)
             members.append([index])
-    return tuple(
-        MeasurementGroup(b, tuple(m)) for b, m in zip(bases, members, strict=True)
-    )
+    return tuple(MeasurementGroup(b, tuple(m)) for b, m in zip(bases, members, strict=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,13 +57,9 @@ class MeasuredCircuit:
 
     def __post_init__(self) -> None:
         if not self.paulis:
-            raise CircuitError(
-                "a circuit needs at least one observable; add one, e.g. 'Z0'"
-            )
+            raise CircuitError("a circuit needs at least one observable; add one, e.g. 'Z0'")
         if len(set(self.paulis)) != len(self.paulis):
-            raise CircuitError(
-                f"the same Pauli string is listed twice in {self.paulis}"
-            )
+            raise CircuitError(f"the same Pauli string is listed twice in {self.paulis}")
         for pauli in self.paulis:
             if len(pauli) != self.template.n_qubits or set(pauli) - set("IXYZ"):
                 raise CircuitError(

@@ -41,9 +41,7 @@ class Gate:
 
     def unitary(self, angle: float = 0.0) -> np.ndarray:
         """complex128 [d, d] at `angle` radians."""
-        return np.tensordot(
-            np.exp(1j * angle * self.eigenphases), self.projectors, axes=1
-        )
+        return np.tensordot(np.exp(1j * angle * self.eigenphases), self.projectors, axes=1)
 
     @cached_property
     def generator(self) -> np.ndarray:
@@ -76,9 +74,7 @@ class CircuitTemplate:
     @cached_property
     def key(self) -> str:
         """Content key of the structure (32 hex digits)."""
-        return hashlib.sha256(
-            f"{self.n_qubits}\n{self.circuit_json}".encode()
-        ).hexdigest()[:32]
+        return hashlib.sha256(f"{self.n_qubits}\n{self.circuit_json}".encode()).hexdigest()[:32]
 
     @cached_property
     def gate_of_angle(self) -> tuple[Gate, ...]:

@@ -1,9 +1,10 @@
 """The general parameter-shift rule, at the level of gate angles (Wierichs et al., arXiv 2107.12390).
 
-An expectation value depends on the angle of a gate ``exp(i a G)`` as a finite Fourier series whose frequencies are the differences of
-G's eigenvalues. With R frequencies, R pairs of shifts give the exact derivative: ``f'(a) = sum_m y_m [f(a + x_m) - f(a - x_m)]`` with y
-solving ``sum_m y_m 2 sin(w_j x_m) = w_j`` for every frequency. Pauli rotations (R = 1) get the familiar two terms, controlled rotations
-(R = 2) four. Expectation values are shifted, never the loss, and angles, never shared parameters.
+An expectation value depends on the angle of a gate ``exp(i a G)`` as a finite Fourier series whose frequencies are
+the differences of G's eigenvalues. With R frequencies, R pairs of shifts give the exact derivative: ``f'(a) = sum_m
+y_m [f(a + x_m) - f(a - x_m)]`` with y solving ``sum_m y_m 2 sin(w_j x_m) = w_j`` for every frequency. Pauli rotations
+(R = 1) get the familiar two terms, controlled rotations (R = 2) four. Expectation values are shifted, never the loss,
+and angles, never shared parameters.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ class ParameterShift:
                 coefficient += [y, -y]
         displacements = Displacements.single(np.array(which, np.int64), np.array(shift, np.float64))
         rows = np.arange(1, len(which) + 1)
-        return LinearDerivative(displacements, np.array(position, np.int64), rows, np.array(coefficient, np.float64))
+        return LinearDerivative(
+            displacements, np.array(position, np.int64), rows, np.array(coefficient, np.float64)
+        )
 
 
 @functools.cache
@@ -56,5 +59,7 @@ def shift_rule(frequencies: tuple[float, ...]) -> tuple[tuple[float, float], ...
     shifts = (2 * np.arange(1, n + 1) - 1) * math.pi / (2 * n) / (omega[-1] / n)
     matrix = 2.0 * np.sin(np.outer(omega, shifts))
     if np.linalg.cond(matrix) > _WORST_CONDITION:
-        raise CircuitError(f"no parameter-shift rule for a gate with the frequencies {frequencies}: they lie too close together")
+        raise CircuitError(
+            f"no parameter-shift rule for a gate with the frequencies {frequencies}: they lie too close together"
+        )
     return tuple(zip(shifts.tolist(), np.linalg.solve(matrix, omega).tolist(), strict=True))

@@ -124,7 +124,9 @@ class AngleMap:
         plain = owned & (self.monomial < 0)
         mixed = owned & (self.monomial >= 0)
         summed = angle_gradients.sum(axis=0)
-        gradient = _summed(self.param[plain], self.coefficient[plain] * summed[self.angle[plain]], self.n_params)
+        gradient = _summed(
+            self.param[plain], self.coefficient[plain] * summed[self.angle[plain]], self.n_params
+        )
         if mixed.any():
             correlated = np.einsum("sj,sk->jk", self.encode(features), angle_gradients)
             weight = self.coefficient[mixed] * correlated[self.monomial[mixed], self.angle[mixed]]
@@ -138,7 +140,9 @@ class AngleMap:
 
 def _summed(index: np.ndarray, weights: np.ndarray, length: int) -> np.ndarray:
     """float64 [length]: weights summed by index, in order."""
-    return np.bincount(index, weights, length).astype(np.float64, copy=False)  # of nothing, numpy counts in integers
+    return np.bincount(index, weights, length).astype(
+        np.float64, copy=False
+    )  # of nothing, numpy counts in integers
 
 
 def _polynomial(expression: sympy.Expr, positions: dict[sympy.Symbol, int]) -> dict[tuple[int, ...], float]:
@@ -146,7 +150,9 @@ def _polynomial(expression: sympy.Expr, positions: dict[sympy.Symbol, int]) -> d
     present = sorted(expression.free_symbols, key=lambda s: positions.get(s, -1))
     strangers = [s for s in present if s not in positions]
     if strangers:
-        raise CircuitError(f"the symbol {strangers[0]} in the angle {expression} is neither a parameter nor a feature")
+        raise CircuitError(
+            f"the symbol {strangers[0]} in the angle {expression} is neither a parameter nor a feature"
+        )
     if not present:
         return {(0,) * len(positions): float(expression)}
     try:
@@ -163,5 +169,7 @@ def _polynomial(expression: sympy.Expr, positions: dict[sympy.Symbol, int]) -> d
         try:
             result[tuple(full)] = float(coefficient)
         except TypeError:
-            raise CircuitError(f"the angle {expression} has the coefficient {coefficient}, which is not a real number") from None
+            raise CircuitError(
+                f"the angle {expression} has the coefficient {coefficient}, which is not a real number"
+            ) from None
     return result

@@ -6,8 +6,8 @@ symbol of its own, so each gate can be shifted apart from the others.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
 
 import cirq
 import sympy
@@ -22,7 +22,9 @@ class Ansatz(Protocol):
         """Parameters of one layer."""
         ...
 
-    def layer(self, qubits: Sequence[cirq.Qid], params: Sequence[sympy.Symbol], pairs: Pairs) -> Iterator[cirq.Operation]:
+    def layer(
+        self, qubits: Sequence[cirq.Qid], params: Sequence[sympy.Symbol], pairs: Pairs
+    ) -> Iterator[cirq.Operation]:
         """One layer on `qubits`; `pairs` says which of them the entangling gates join."""
         ...
 
@@ -30,18 +32,20 @@ class Ansatz(Protocol):
 class _RotationLayers:
     """Rotations of every qubit about the axes of `rotations` in turn, then CNOTs along the pairs."""
 
-    rotations: tuple[type[cirq.Gate], ...] = ()
+    rotations: tuple[Callable[[Any], cirq.Gate], ...] = ()
 
     def params_per_layer(self, n_qubits: int) -> int:
         """One parameter per qubit and rotation."""
         return len(self.rotations) * n_qubits
 
-    def layer(self, qubits: Sequence[cirq.Qid], params: Sequence[sympy.Symbol], pairs: Pairs) -> Iterator[cirq.Operation]:
+    def layer(
+        self, qubits: Sequence[cirq.Qid], params: Sequence[sympy.Symbol], pairs: Pairs
+    ) -> Iterator[cirq.Operation]:
         """Parameters qubit by qubit: all rotations of qubit 0 first."""
         values = iter(params)
         for qubit in qubits:
             for rotation in self.rotations:
-                yield rotation(rads=next(values))(qubit)
+                yield rotation(next(values))(qubit)
         for control, target in pairs:
             yield cirq.CNOT(qubits[control], qubits[target])
 
@@ -49,10 +53,10 @@ class _RotationLayers:
 class ThreeRotation(_RotationLayers):
     """RX, RY, RZ on every qubit per layer, then CNOTs: 3·n·L parameters."""
 
-    rotations = (cirq.Rx, cirq.Ry, cirq.Rz)
+    rotations = (cirq.rx, cirq.ry, cirq.rz)
 
 
 class HardwareEfficient(_RotationLayers):
     """RY, RZ on every qubit per layer, then CNOTs: 2·n·L parameters (Kandala et al., arXiv 1704.05018, with CNOTs)."""
 
-    rotations = (cirq.Ry, cirq.Rz)
+    rotations = (cirq.ry, cirq.rz)

@@ -22,7 +22,9 @@ class FeatureMap(Protocol):
 
     n_features: int
 
-    def operations(self, qubits: Sequence[cirq.Qid], features: Sequence[sympy.Symbol]) -> Iterator[cirq.Operation]:
+    def operations(
+        self, qubits: Sequence[cirq.Qid], features: Sequence[sympy.Symbol]
+    ) -> Iterator[cirq.Operation]:
         """The block on `qubits`, its angles polynomial in `features`."""
         ...
 
@@ -34,7 +36,9 @@ class AngleFeatureMap:
         self.n_features = config.n_qubits
         self._axis = config.feature_axis
 
-    def operations(self, qubits: Sequence[cirq.Qid], features: Sequence[sympy.Symbol]) -> Iterator[cirq.Operation]:
+    def operations(
+        self, qubits: Sequence[cirq.Qid], features: Sequence[sympy.Symbol]
+    ) -> Iterator[cirq.Operation]:
         """One rotation per qubit; around z each starts with a Hadamard, since |0> does not feel RZ."""
         for qubit, feature in zip(qubits, features, strict=True):
             if self._axis == "z":

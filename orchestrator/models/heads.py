@@ -23,7 +23,9 @@ class Head(Protocol):
         """Outputs [S, C]."""
         ...
 
-    def backward(self, params: np.ndarray, observables: np.ndarray, gradient: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def backward(
+        self, params: np.ndarray, observables: np.ndarray, gradient: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """From dL/d outputs [S, C]: dL/d observables [S, M] and dL/d params [n_params]."""
         ...
 
@@ -52,7 +54,9 @@ class NoHead:
         """scale * observables."""
         return self.scale * observables
 
-    def backward(self, params: np.ndarray, observables: np.ndarray, gradient: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def backward(
+        self, params: np.ndarray, observables: np.ndarray, gradient: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The gradient, scaled."""
         return self.scale * gradient, np.empty(0)
 
@@ -79,8 +83,12 @@ class LinearHead:
         matrix, bias = self._split(params)
         return np.einsum("sm,cm->sc", observables, matrix) + bias
 
-    def backward(self, params: np.ndarray, observables: np.ndarray, gradient: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def backward(
+        self, params: np.ndarray, observables: np.ndarray, gradient: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Gradients of the affine map."""
         matrix, _ = self._split(params)
         of_matrix = np.einsum("sc,sm->cm", gradient, observables)
-        return np.einsum("sc,cm->sm", gradient, matrix), np.concatenate([of_matrix.ravel(), gradient.sum(axis=0)])
+        return np.einsum("sc,cm->sm", gradient, matrix), np.concatenate(
+            [of_matrix.ravel(), gradient.sum(axis=0)]
+        )

@@ -80,7 +80,9 @@ class Model:
         Raises:
             CircuitError: circuit, expression or observable is refused; the text says which.
         """
-        by_name = {symbol.name: symbol for symbol in cirq.parameter_symbols(circuit)}  # with the assumptions they were made with
+        by_name = {
+            symbol.name: symbol for symbol in cirq.parameter_symbols(circuit)
+        }  # with the assumptions they were made with
         feature_symbols = [by_name.get(str(f), sympy.Symbol(str(f))) for f in features]
         if params is None:
             param_symbols = sorted(set(by_name.values()) - set(feature_symbols), key=_natural)
@@ -91,7 +93,9 @@ class Model:
             twice = next(symbol for symbol in listed if listed.count(symbol) > 1)
             raise CircuitError(f"the symbol {twice} is listed twice among parameters and features")
         try:
-            qubits = cirq.QubitOrder.as_qubit_order(qubit_order or cirq.QubitOrder.DEFAULT).order_for(circuit.all_qubits())
+            qubits = cirq.QubitOrder.as_qubit_order(qubit_order or cirq.QubitOrder.DEFAULT).order_for(
+                circuit.all_qubits()
+            )
         except ValueError as error:
             raise CircuitError(f"qubit_order does not hold every qubit of the circuit: {error}") from None
         template, expressions = template_from_circuit(circuit, qubits)
@@ -112,7 +116,9 @@ class Model:
         if config.circuit is not None:
             made = import_path(config.circuit)()
             if not isinstance(made, Model):
-                raise InputError(f"model.circuit = {config.circuit!r} returned {type(made).__name__}, not an orchestrator.Model")
+                raise InputError(
+                    f"model.circuit = {config.circuit!r} returned {type(made).__name__}, not an orchestrator.Model"
+                )
             return made
         circuit, params, features = _blocks(config)
         return cls.from_circuit(
@@ -179,7 +185,12 @@ class Model:
         return self.head.forward(params[self.n_circuit_params :], self._observables(values))
 
     def gradient(
-        self, params: np.ndarray, features: np.ndarray, values: np.ndarray, jacobian: np.ndarray, output_gradient: np.ndarray
+        self,
+        params: np.ndarray,
+        features: np.ndarray,
+        values: np.ndarray,
+        jacobian: np.ndarray,
+        output_gradient: np.ndarray,
     ) -> np.ndarray:
         """Chain rule from the loss to the parameters.
 
@@ -228,6 +239,8 @@ def _frozen_mask(indices: Sequence[int], n_params: int) -> np.ndarray:
     mask = np.zeros(n_params, bool)
     for index in indices:
         if not 0 <= index < n_params:
-            raise ConfigError("model.frozen", index, f"the model's parameters are 0 to {n_params - 1}", str(n_params - 1))
+            raise ConfigError(
+                "model.frozen", index, f"the model's parameters are 0 to {n_params - 1}", str(n_params - 1)
+            )
         mask[index] = True
     return mask

@@ -36,7 +36,9 @@ class Readout:
     names: tuple[str, ...]
 
 
-def readout(observables: str | Sequence[Any], n_qubits: int, qubits: Sequence[cirq.Qid] | None = None) -> Readout:
+def readout(
+    observables: str | Sequence[Any], n_qubits: int, qubits: Sequence[cirq.Qid] | None = None
+) -> Readout:
     """The read-out of a preset's name, of texts such as ``"0.5*Z0*Z1 - X2"``, or of cirq Pauli strings and sums.
 
     Args:
@@ -80,7 +82,9 @@ def _preset(name: str, n_qubits: int) -> list[str]:
         return [name]
     close = nearest(name, PRESETS)
     hint = f"did you mean {close!r}? " if close else ""
-    raise CircuitError(f"unknown observables {name!r}; {hint}presets: {', '.join(PRESETS)}; or a list such as ['Z0', 'Z0*Z1']")
+    raise CircuitError(
+        f"unknown observables {name!r}; {hint}presets: {', '.join(PRESETS)}; or a list such as ['Z0', 'Z0*Z1']"
+    )
 
 
 def _parse(text: str, n_qubits: int) -> dict[str, float]:
@@ -90,12 +94,21 @@ def _parse(text: str, n_qubits: int) -> dict[str, float]:
     position = 0
     while position < len(compact):
         match = _TERM.match(compact, position)
-        if match is None or match.end() == position or (position and not match[1]) or not (match[2] or match[3]):
-            raise CircuitError(f"cannot read the observable {text!r} at {compact[position:]!r}; write e.g. '0.5*Z0*Z1 - X2'")
+        if (
+            match is None
+            or match.end() == position
+            or (position and not match[1])
+            or not (match[2] or match[3])
+        ):
+            raise CircuitError(
+                f"cannot read the observable {text!r} at {compact[position:]!r}; write e.g. '0.5*Z0*Z1 - X2'"
+            )
         letters = ["I"] * n_qubits
         for letter, index in re.findall(r"([XYZI])(\d+)", match[3].upper()):
             if int(index) >= n_qubits:
-                raise CircuitError(f"the observable {text!r} names qubit {index}; the last one is {n_qubits - 1}")
+                raise CircuitError(
+                    f"the observable {text!r} names qubit {index}; the last one is {n_qubits - 1}"
+                )
             if letters[int(index)] != "I":
                 raise CircuitError(f"the observable {text!r} names qubit {index} twice in one product")
             letters[int(index)] = letter
@@ -110,15 +123,21 @@ def _from_cirq(observable: Any, place: dict[Any, int], n_qubits: int) -> dict[st
     try:
         terms = cirq.PauliSum.wrap(observable) if not isinstance(observable, cirq.PauliSum) else observable
     except (TypeError, ValueError):
-        raise CircuitError(f"{observable!r} is not an observable; give a text such as 'Z0*Z1' or a cirq.PauliString") from None
+        raise CircuitError(
+            f"{observable!r} is not an observable; give a text such as 'Z0*Z1' or a cirq.PauliString"
+        ) from None
     result: dict[str, float] = {}
     for term in terms:
         if abs(complex(term.coefficient).imag) > 1e-12:
-            raise CircuitError(f"the observable {observable} is not Hermitian: coefficient {term.coefficient}")
+            raise CircuitError(
+                f"the observable {observable} is not Hermitian: coefficient {term.coefficient}"
+            )
         letters = ["I"] * n_qubits
         for qubit, pauli in term.items():
             if qubit not in place:
-                raise CircuitError(f"the observable {observable} is on {qubit}, which the circuit does not have")
+                raise CircuitError(
+                    f"the observable {observable} is on {qubit}, which the circuit does not have"
+                )
             letters[place[qubit]] = str(pauli)
         key = "".join(letters)
         result[key] = result.get(key, 0.0) + complex(term.coefficient).real

@@ -30,7 +30,11 @@ def model_to_plain(model: Model) -> tuple[dict[str, Any], dict[str, np.ndarray]]
         "initial_scale": model.initial_scale,
     }
     arrays = {f"angle_map/{name}": getattr(model.angle_map, name) for name in _MAP_ARRAYS}
-    arrays |= {"readout/matrix": model.readout.matrix, "readout/offset": model.readout.offset, "frozen": model.frozen}
+    arrays |= {
+        "readout/matrix": model.readout.matrix,
+        "readout/offset": model.readout.offset,
+        "frozen": model.frozen,
+    }
     return description, arrays
 
 

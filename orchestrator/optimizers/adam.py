@@ -15,7 +15,9 @@ def adam(config: OptimizerConfig) -> GradientTransform:
     def init(params: np.ndarray) -> State:
         return {"m": np.zeros_like(params), "v": np.zeros_like(params), "count": np.zeros(1)}
 
-    def update(gradient: np.ndarray, state: State, params: np.ndarray, rate: float) -> tuple[np.ndarray, State]:
+    def update(
+        gradient: np.ndarray, state: State, params: np.ndarray, rate: float
+    ) -> tuple[np.ndarray, State]:
         count = state["count"] + 1
         m = b1 * state["m"] + (1 - b1) * gradient
         v = b2 * state["v"] + (1 - b2) * gradient**2

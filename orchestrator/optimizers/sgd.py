@@ -15,7 +15,9 @@ def sgd(config: OptimizerConfig) -> GradientTransform:
     def init(params: np.ndarray) -> State:
         return {"velocity": np.zeros_like(params)}
 
-    def update(gradient: np.ndarray, state: State, params: np.ndarray, rate: float) -> tuple[np.ndarray, State]:
+    def update(
+        gradient: np.ndarray, state: State, params: np.ndarray, rate: float
+    ) -> tuple[np.ndarray, State]:
         velocity = momentum * state["velocity"] + gradient
         direction = momentum * velocity + gradient if nesterov else velocity
         return direction, {"velocity": velocity}

@@ -1,7 +1,7 @@
 """GradientTransform: an (init, update) pair, and the parts every optimizer is put together from.
 
-The state of a transform is a flat ``dict[str, float64 array]``, so that it goes into a checkpoint as it is. After the design of optax
-(https://github.com/google-deepmind/optax).
+The state of a transform is a flat ``dict[str, float64 array]``, so that it goes into a checkpoint as it is. After the
+design of optax (https://github.com/google-deepmind/optax).
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ class GradientTransform(NamedTuple):
 def stateless(function: Callable[[np.ndarray, np.ndarray, float], np.ndarray]) -> GradientTransform:
     """A transform of (gradient, params, learning_rate) without state."""
 
-    def update(gradient: np.ndarray, state: State, params: np.ndarray, rate: float) -> tuple[np.ndarray, State]:
+    def update(
+        gradient: np.ndarray, state: State, params: np.ndarray, rate: float
+    ) -> tuple[np.ndarray, State]:
         return function(gradient, params, rate), state
 
     return GradientTransform(lambda params: {}, update)
@@ -39,9 +41,13 @@ def chain(*transforms: GradientTransform) -> GradientTransform:
     """The transforms one after the other; the state of number i is kept under ``"{i}/..."``."""
 
     def init(params: np.ndarray) -> State:
-        return {f"{i}/{key}": value for i, t in enumerate(transforms) for key, value in t.init(params).items()}
+        return {
+            f"{i}/{key}": value for i, t in enumerate(transforms) for key, value in t.init(params).items()
+        }
 
-    def update(gradient: np.ndarray, state: State, params: np.ndarray, rate: float) -> tuple[np.ndarray, State]:
+    def update(
+        gradient: np.ndarray, state: State, params: np.ndarray, rate: float
+    ) -> tuple[np.ndarray, State]:
         new: State = {}
         for i, transform in enumerate(transforms):
             prefix = f"{i}/"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 from orchestrator.jobs import Job
 from orchestrator.planning.plan import EvaluationPlan
@@ -11,9 +12,10 @@ from orchestrator.planning.plan import EvaluationPlan
 def n_jobs_for(compute_seconds: float, n_workers: int, overhead_seconds: float, job_seconds: float) -> int:
     """How many jobs to cut `compute_seconds` of work into.
 
-    With c seconds of work and o seconds for the driver to send one more job, j <= n_workers jobs in parallel take about
-    ``c / j + o · j``, least at ``j = sqrt(c / o)``: a step of small circuits goes to few workers. Where there is work for more than one
-    job of `job_seconds` on every worker, it is cut into such jobs, a whole number for each worker, which shortens the tail.
+    With c seconds of work and o seconds for the driver to send one more job, j <= n_workers jobs in parallel take
+    about ``c / j + o · j``, least at ``j = sqrt(c / o)``: a step of small circuits goes to few workers. Where there
+    is work for more than one job of `job_seconds` on every worker, it is cut into such jobs, a whole number for each
+    worker, which shortens the tail.
     """
     if compute_seconds <= 0:
         return 1
@@ -37,4 +39,4 @@ def _cuts(length: int, pieces: int) -> list[slice]:
     """`pieces` consecutive slices of nearly equal length; none of an empty range."""
     pieces = max(pieces, 1)
     bounds = [length * i // pieces for i in range(pieces + 1)]
-    return [slice(a, b) for a, b in zip(bounds, bounds[1:], strict=False) if b > a]
+    return [slice(a, b) for a, b in pairwise(bounds) if b > a]

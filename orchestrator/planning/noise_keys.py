@@ -10,7 +10,7 @@ from orchestrator.circuits.measured import MeasuredCircuit
 
 
 def noise_keys(seed: int, purpose: str, circuit: MeasuredCircuit) -> np.ndarray:
-    """uint64 [G], one key per measurement group, from the run's seed and what the evaluation is for (``"train"``, ``"val"`` ...)."""
+    """One key per measurement group, uint64 [G], from the run's seed and the evaluation's purpose (``"train"``, ``"val"`` ...)."""
     texts = [f"{seed}/{purpose}/{group.basis}" for group in circuit.groups]
     digests = [hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts]
     return np.array([int.from_bytes(digest, "little") for digest in digests], np.uint64)

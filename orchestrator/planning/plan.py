@@ -68,7 +68,11 @@ class EvaluationPlan:
     @property
     def displacements(self) -> Displacements:
         """All D rows."""
-        return self.derivative.displacements if isinstance(self.derivative, LinearDerivative) else Displacements.none()
+        return (
+            self.derivative.displacements
+            if isinstance(self.derivative, LinearDerivative)
+            else Displacements.none()
+        )
 
     @property
     def n_samples(self) -> int:

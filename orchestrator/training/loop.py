@@ -71,7 +71,9 @@ def initial_state(task: TrainingTask, params: np.ndarray | None = None) -> Train
     return TrainState(params=start, optimizer=task.update.init(start), best_params=start.copy())
 
 
-def train(task: TrainingTask, state: TrainState, coordinator: Coordinator) -> Iterator[StepReport | EpochReport]:
+def train(
+    task: TrainingTask, state: TrainState, coordinator: Coordinator
+) -> Iterator[StepReport | EpochReport]:
     """Train from `state` (changed in place) to the end, yielding a report after every step and every epoch.
 
     At each yield `state` stands between two steps: a copy of it, given back later, continues to the same bits.
@@ -82,7 +84,9 @@ def train(task: TrainingTask, state: TrainState, coordinator: Coordinator) -> It
         rate = learning_rate(task, state)
         while state.cursor < task.n_batches and state.step < task.n_steps:
             rows = order[state.cursor * task.run.batch_size : (state.cursor + 1) * task.run.batch_size]
-            yield _step(task, state, coordinator, Samples(task.train.features[rows], task.train.targets[rows]), rate)
+            yield _step(
+                task, state, coordinator, Samples(task.train.features[rows], task.train.targets[rows]), rate
+            )
         yield _finish_epoch(task, state, coordinator, rate, started)
 
 
@@ -99,7 +103,9 @@ def learning_rate(task: TrainingTask, state: TrainState) -> float:
     return max(float(rate), task.optimizer.minimum_learning_rate)
 
 
-def _step(task: TrainingTask, state: TrainState, coordinator: Coordinator, batch: Samples, rate: float) -> StepReport:
+def _step(
+    task: TrainingTask, state: TrainState, coordinator: Coordinator, batch: Samples, rate: float
+) -> StepReport:
     """One gradient and one update of `state`."""
     clock = [time.perf_counter()]
     model = task.model
@@ -117,7 +123,9 @@ def _step(task: TrainingTask, state: TrainState, coordinator: Coordinator, batch
     clock.append(time.perf_counter())
     loss, gradient = loss_and_gradient(task, state.params, batch, evaluation)
     if not (np.isfinite(loss) and np.isfinite(gradient).all()):
-        raise ExecutionError(f"step {state.step + 1}: the loss is {loss}; lower optimizer.learning_rate or clip the gradient")
+        raise ExecutionError(
+            f"step {state.step + 1}: the loss is {loss}; lower optimizer.learning_rate or clip the gradient"
+        )
     clock.append(time.perf_counter())
     update, state.optimizer = task.update.update(gradient, state.optimizer, state.params, rate)
     state.params = np.where(model.frozen, state.params, state.params + update)
@@ -223,5 +231,9 @@ def _stop_reason(task: TrainingTask, state: TrainState) -> str | None:
     if patience is not None and state.epoch - state.best_epoch >= patience:
         return f"no better {task.monitored} for {patience} epochs"
     if state.step >= task.n_steps:
-        return "max_steps reached" if task.run.max_steps and state.step >= task.run.max_steps else "all epochs done"
+        return (
+            "max_steps reached"
+            if task.run.max_steps and state.step >= task.run.max_steps
+            else "all epochs done"
+        )
     return None

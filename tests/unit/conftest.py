@@ -17,7 +17,9 @@ from orchestrator.circuits.measured import MeasuredCircuit
 from orchestrator.jobs import Job, JobResult
 from orchestrator.protocols import Capabilities, DispatcherStats
 
-PAULIS = {letter: cirq.unitary(gate) for letter, gate in zip("IXYZ", (cirq.I, cirq.X, cirq.Y, cirq.Z), strict=True)}
+PAULIS = {
+    letter: cirq.unitary(gate) for letter, gate in zip("IXYZ", (cirq.I, cirq.X, cirq.Y, cirq.Z), strict=True)
+}
 TO_Z_BASIS = {
     "I": np.eye(2),
     "Z": np.eye(2),
@@ -33,7 +35,9 @@ Angle = Callable[[], Any]
 
 def _phasor(a: Angle, qubits: Sequence[cirq.Qid], both: bool = False) -> cirq.Operation:
     letters = dict(zip(qubits, (cirq.X, cirq.Y, cirq.Z), strict=False))
-    return cirq.PauliStringPhasor(cirq.PauliString(letters), exponent_neg=a(), exponent_pos=a() if both else 0)
+    return cirq.PauliStringPhasor(
+        cirq.PauliString(letters), exponent_neg=a(), exponent_pos=a() if both else 0
+    )
 
 
 # name -> (number of qubits, (angle source, qubits) -> operation). Angles are in half turns where cirq calls them exponents.
@@ -78,7 +82,12 @@ PARAMETRISED: dict[str, tuple[int, Callable[[Angle, Sequence[cirq.Qid]], cirq.Op
 FIXED: dict[str, tuple[int, Callable[[np.random.Generator, Sequence[cirq.Qid]], cirq.Operation]]] = {
     "H": (1, lambda rng, q: cirq.H(*q)),
     "T": (1, lambda rng, q: cirq.T(*q).with_tags("a tag")),
-    "matrix": (2, lambda rng, q: cirq.MatrixGate(cirq.testing.random_unitary(4, random_state=int(rng.integers(2**31))))(*q)),
+    "matrix": (
+        2,
+        lambda rng, q: cirq.MatrixGate(cirq.testing.random_unitary(4, random_state=int(rng.integers(2**31))))(
+            *q
+        ),
+    ),
     "CNOT": (2, lambda rng, q: cirq.CNOT(*q)),
     "Toffoli": (3, lambda rng, q: cirq.TOFFOLI(*q)),
     "CSWAP": (3, lambda rng, q: cirq.CSWAP(*q)),
@@ -97,10 +106,14 @@ def parametrised_operations() -> dict[str, tuple[int, Callable[..., cirq.Operati
 def random_circuit() -> Callable[..., cirq.Circuit]:
     """(rng, n_qubits, n_ops, angle source) -> a circuit of operations drawn from all kinds, entangled before and after."""
 
-    def draw(rng: np.random.Generator, n_qubits: int, n_ops: int, angle: Angle, kinds: Sequence[str] = ()) -> cirq.Circuit:
+    def draw(
+        rng: np.random.Generator, n_qubits: int, n_ops: int, angle: Angle, kinds: Sequence[str] = ()
+    ) -> cirq.Circuit:
         qubits = cirq.LineQubit.range(n_qubits)
         circuit = cirq.Circuit(cirq.ry(0.3 + 0.4 * i)(q) for i, q in enumerate(qubits))
-        names = list(kinds) or [name for name, (n, _) in [*PARAMETRISED.items(), *FIXED.items()] if n <= n_qubits]
+        names = list(kinds) or [
+            name for name, (n, _) in [*PARAMETRISED.items(), *FIXED.items()] if n <= n_qubits
+        ]
         for name in rng.choice(names, n_ops):
             n, make = PARAMETRISED.get(str(name)) or FIXED[str(name)]
             chosen = [qubits[i] for i in rng.permutation(n_qubits)[:n]]
@@ -114,13 +127,18 @@ def random_circuit() -> Callable[..., cirq.Circuit]:
 
 
 def _cirq_expectations(
-    circuit: cirq.Circuit, symbols: Sequence[sympy.Symbol], points: np.ndarray, observables: Sequence[cirq.PauliSum], n_qubits: int
+    circuit: cirq.Circuit,
+    symbols: Sequence[sympy.Symbol],
+    points: np.ndarray,
+    observables: Sequence[cirq.PauliSum],
+    n_qubits: int,
 ) -> np.ndarray:
     qubits = cirq.LineQubit.range(n_qubits)
     simulator = cirq.Simulator(dtype=np.complex128)
     resolvers = [cirq.ParamResolver(dict(zip(symbols, map(float, point), strict=True))) for point in points]
     answers = [
-        simulator.simulate_expectation_values(circuit, list(observables), resolver, qubit_order=qubits) for resolver in resolvers
+        simulator.simulate_expectation_values(circuit, list(observables), resolver, qubit_order=qubits)
+        for resolver in resolvers
     ]
     return np.real(np.array(answers))
 
@@ -157,13 +175,17 @@ class DenseBackend:
     def close(self) -> None:
         pass
 
-    def state(self, circuit: MeasuredCircuit, angles: np.ndarray, derivative: int | None = None) -> np.ndarray:
+    def state(
+        self, circuit: MeasuredCircuit, angles: np.ndarray, derivative: int | None = None
+    ) -> np.ndarray:
         """Final state, or its derivative by one angle."""
         n = circuit.template.n_qubits
         state = np.zeros((2,) * n, np.complex128)
         state[(0,) * n] = 1
         for gate in circuit.template.gates:
-            state = _embedded(gate.unitary(0.0 if gate.angle is None else angles[gate.angle]), gate.qubits, state)
+            state = _embedded(
+                gate.unitary(0.0 if gate.angle is None else angles[gate.angle]), gate.qubits, state
+            )
             if derivative is not None and gate.angle == derivative:
                 state = 1j * _embedded(gate.generator, gate.qubits, state)
         return state
@@ -171,7 +193,9 @@ class DenseBackend:
     def run(self, circuit: MeasuredCircuit, job: Job) -> JobResult:
         shape = (job.n_samples, job.n_displacements, len(circuit.paulis))
         values, variances = np.empty(shape), np.zeros(shape)
-        jacobian = None if job.jacobian_angles is None else np.empty((shape[0], shape[2], len(job.jacobian_angles)))
+        jacobian = (
+            None if job.jacobian_angles is None else np.empty((shape[0], shape[2], len(job.jacobian_angles)))
+        )
         for s in range(shape[0]):
             angles = np.array(job.shared_angles, float)
             angles[job.data_columns] = job.data_angles[s]
@@ -203,7 +227,9 @@ class DenseBackend:
             right = _embedded(PAULIS[letter], [wire], right)
         return float(np.vdot(left, right).real)
 
-    def _sampled(self, circuit: MeasuredCircuit, state: np.ndarray, job: Job, place: tuple[int, int, int]) -> np.ndarray:
+    def _sampled(
+        self, circuit: MeasuredCircuit, state: np.ndarray, job: Job, place: tuple[int, int, int]
+    ) -> np.ndarray:
         means = np.empty(len(circuit.paulis))
         for key, group in zip(job.noise_keys, circuit.groups, strict=True):
             turned = state
@@ -216,7 +242,9 @@ class DenseBackend:
                 axes = [wire for wire, letter in enumerate(circuit.paulis[member]) if letter != "I"]
                 signs = np.ones(counts.shape)
                 for axis in axes:
-                    signs = signs * np.array([1.0, -1.0]).reshape([2 if i == axis else 1 for i in range(counts.ndim)])
+                    signs = signs * np.array([1.0, -1.0]).reshape(
+                        [2 if i == axis else 1 for i in range(counts.ndim)]
+                    )
                 means[member] = (signs * counts).sum() / job.shots
         return means
 
@@ -224,7 +252,9 @@ class DenseBackend:
 class InProcessDispatcher:
     """Runs jobs here and now; `shuffle` decides the order in which the answers come back."""
 
-    def __init__(self, session: Any, n_workers: int = 1, shuffle: Callable[[list[Any]], Sequence[Any]] | None = None) -> None:
+    def __init__(
+        self, session: Any, n_workers: int = 1, shuffle: Callable[[list[Any]], Sequence[Any]] | None = None
+    ) -> None:
         self.session = session
         self.n_workers = n_workers
         self.job_overhead_seconds = 1e-9  # cut as finely as the workers allow

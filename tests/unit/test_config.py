@@ -1,0 +1,247 @@
+"""TrainingConfig: what is accepted, how each refusal reads, and that a configuration survives every journey."""
+
+from __future__ import annotations
+
+import pickle
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import pytest
+import tomli_w
+
+from orchestrator.config import (
+    DataConfig,
+    ModelConfig,
+    OptimizerConfig,
+    RunConfig,
+    Section,
+    TrainingConfig,
+    apply_overrides,
+)
+from orchestrator.errors import ConfigError
+from orchestrator.models.model import Model
+
+SECTIONS: dict[str, type[Section]] = {
+    name: field.annotation  # type: ignore[misc]
+    for name, field in TrainingConfig.model_fields.items()
+}
+KEYS = [(section, key) for section, kind in SECTIONS.items() for key in kind.model_fields]
+
+# One value that is valid and not the default, for every key there is.
+OTHER: dict[str, Any] = {
+    "run.name": "a-run.1", "run.directory": "elsewhere", "run.seed": 2**63 - 1, "run.epochs": 3, "run.batch_size": 5,
+    "run.max_steps": 17, "run.early_stopping_patience": 4, "run.early_stopping_min_delta": 1e-3,
+    "model.n_qubits": 3, "model.n_layers": 4, "model.feature_map": "my.maps:Map", "model.feature_axis": "z",
+    "model.reuploading": True, "model.ansatz": "hardware_efficient", "model.entanglement": "full",
+    "model.observables": ("Z0", "0.5*X1 - Z2"), "model.head": "linear", "model.output_scale": 3.25, "model.initial_scale": 0.0,
+    "model.frozen": (0, 3), "model.circuit": "my.module:make",
+    "data.name": "iris", "data.target": "y", "data.features": ("a", "b"), "data.classes": (2, 0), "data.test_fraction": 0.0,
+    "data.validation_fraction": 0.3, "data.max_samples": 100, "data.standardize": False, "data.n_components": 2,
+    "data.angle_scale": 0.7, "data.angle_limit": 3.0, "data.path": "some/where.csv",
+    "gradient.rule": "parameter_shift", "loss.name": "mse",
+    "optimizer.name": "sgd", "optimizer.learning_rate": 1e-7, "optimizer.beta1": 0.8, "optimizer.beta2": 0.99,
+    "optimizer.epsilon": 1e-9, "optimizer.momentum": 0.0, "optimizer.nesterov": True, "optimizer.weight_decay": 0.1,
+    "optimizer.clip_value": 0.1, "optimizer.clip_norm": 2.0, "optimizer.schedule": "cosine", "optimizer.schedule_factor": 0.1,
+    "optimizer.schedule_epochs": 3, "optimizer.minimum_learning_rate": 1e-8,
+    "backend.name": "cirq", "backend.shots": 100,
+    "fleet.dispatcher": "serial", "fleet.n_actors": 3, "fleet.cpus_per_actor": 0.5, "fleet.max_in_flight": 1,
+    "fleet.address": "auto", "fleet.job_seconds": 0.5,
+    "checkpoint.every_epochs": 2, "checkpoint.every_seconds": 1.5, "checkpoint.every_steps": 10, "checkpoint.keep": 1,
+    "tracking.enabled": False, "tracking.uri": "http://localhost:5000", "tracking.experiment": "other",
+    "tracking.log_model": False, "tracking.tags": {"owner": "me", "αβ": "γ"},
+}  # fmt: skip
+
+
+def with_other(key: str) -> TrainingConfig:
+    """The default configuration with one key at its other value."""
+    section, name = key.split(".")
+    values: dict[str, dict[str, Any]] = {section: {name: OTHER[key]}}
+    if key == "data.path":
+        values["data"]["target"] = "y"
+    elif section == "data" and name != "name":
+        values["data"]["name"] = "breast_cancer"
+    return TrainingConfig.from_dict(values)
+
+
+def refusal(*overrides: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        TrainingConfig().with_overrides(overrides)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(("section", "key"), KEYS)
+def test_every_key_survives_toml_pickle_and_python(section: str, key: str, tmp_path: Path) -> None:
+    config = with_other(f"{section}.{key}")
+    value = getattr(getattr(config, section), key)
+    assert value == OTHER[f"{section}.{key}"]
+    assert value != getattr(getattr(TrainingConfig(), section), key), (
+        "the test's value must differ from the default"
+    )
+    text = tomli_w.dumps(config.to_dict())
+    (tmp_path / "config.toml").write_text(text, encoding="utf-8")
+    assert TrainingConfig.from_toml(tmp_path / "config.toml") == config
+    assert TrainingConfig.from_dict(tomllib.loads(text)) == config
+    assert pickle.loads(pickle.dumps(config)) == config
+    assert config.with_overrides([]) == config
+
+
+@pytest.mark.parametrize(("section", "key"), KEYS)
+def test_every_key_is_described(section: str, key: str) -> None:
+    assert SECTIONS[section].model_fields[key].description
+    assert SECTIONS[section].section_name == section
+
+
+@pytest.mark.parametrize(("section", "key"), KEYS)
+def test_every_key_refuses_a_wrong_type_and_a_typo(section: str, key: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        SECTIONS[section](**{key: object})
+    assert caught.value.key == f"{section}.{key}"
+    with pytest.raises(ConfigError) as caught:
+        SECTIONS[section](**{key + "s_": 1})
+    assert caught.value.key == f"{section}.{key}s_"
+    assert caught.value.suggestion == key
+
+
+def test_default_model_can_be_built() -> None:
+    config = TrainingConfig()
+    model = Model.from_config(config.model)
+    assert model.n_circuit_params == 48
+    assert model.n_features == config.data.n_components == config.model.n_qubits == 8
+
+
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        ("run.epoch=5", ["run.epoch = 5", "no such key", "'epochs'"]),
+        ("rum.epochs=5", ["rum", "no such section", "'run'"]),
+        ("run.epochs=0", ["run.epochs = 0", "greater than or equal to 1", "'1'"]),
+        ("run.epochs=2.5", ["run.epochs = 2.5", "integer"]),
+        ("run.epochs=true", ["run.epochs = True", "integer"]),
+        ("run.epochs=many", ["run.epochs = 'many'", "integer"]),
+        ("run.seed=-1", ["run.seed = -1", "'0'"]),
+        ("run.name=a/b", ["run.name = 'a/b'"]),
+        ("run.early_stopping_min_delta=nan", ["run.early_stopping_min_delta = nan"]),
+        ("model.n_qubits=61", ["model.n_qubits = 61", "'60'"]),
+        (
+            "model.ansatz=tree_rotation",
+            ["model.ansatz = 'tree_rotation'", "'three_rotation'", "hardware_efficient"],
+        ),
+        ("model.feature_axis=Y", ["model.feature_axis = 'Y'", "one of x, y, z", "did you mean 'y'"]),
+        ("model.frozen=[1.5]", ["model.frozen = 1.5", "integer"]),
+        ("model.frozen=3", ["model.frozen = 3", "tuple"]),
+        ("data.name=iriss", ["data.name = 'iriss'", "did you mean 'iris'"]),
+        ("data.name=none", ["exactly one of data.name and data.path"]),
+        ("data.path=x.csv", ["exactly one of data.name and data.path"]),
+        ("data.test_fraction=1.0", ["data.test_fraction = 1.0", "less than 1"]),
+        ("data.max_samples=3", ["data.max_samples = 3", "'8'"]),
+        ("data.classes=[1, 'a']", ["data.classes"]),
+        ("gradient.rule=adjont", ["gradient.rule = 'adjont'", "'adjoint'"]),
+        ("loss.name=msee", ["loss.name = 'msee'", "'mse'"]),
+        ("optimizer.learning_rate=0", ["optimizer.learning_rate = 0", "greater than 0"]),
+        ("optimizer.learning_rate=inf", ["optimizer.learning_rate = inf", "finite"]),
+        ("optimizer.learning_rate='0.1'", ["optimizer.learning_rate = '0.1'", "number"]),
+        ("optimizer.beta1=1", ["optimizer.beta1 = 1", "less than 1"]),
+        ("optimizer.schedule=cosin", ["optimizer.schedule = 'cosin'", "'cosine'"]),
+        ("optimizer.minimum_learning_rate=0.1", ["optimizer.minimum_learning_rate", "learning_rate"]),
+        ("backend.shots=0", ["backend.shots = 0", "'1'"]),
+        ("backend.name=idael", ["backend.name = 'idael'", "'ideal'"]),
+        ("fleet.dispatcher=rai", ["fleet.dispatcher = 'rai'", "'ray'"]),
+        ("tracking.enabled=1", ["tracking.enabled = 1", "bool"]),
+        ("tracking.tags={owner = 1}", ["tracking.tags = 1", "string"]),
+    ],
+)
+def test_refusals_name_key_value_and_remedy(override: str, parts: list[str]) -> None:
+    message = refusal(override)
+    for part in parts:
+        assert part in message
+
+
+@pytest.mark.parametrize("override", ["run", "run=5", "run.epochs", "=5", ".=5", "run.=5"])
+def test_malformed_override(override: str) -> None:
+    assert "section.key=value" in refusal(override)
+
+
+def test_overrides_are_read_as_toml_else_as_text() -> None:
+    config = TrainingConfig().with_overrides(
+        [
+            " run.epochs = 3", "run.name=plain", 'run.directory="with space"', "optimizer.learning_rate=1e-3",
+            "model.observables=['Z0', 'X1*X2']", "model.reuploading=true", "data.n_components=none", "tracking.tags={a = 'b=c'}",
+            "run.epochs=4",
+        ]
+    )  # fmt: skip
+    assert (config.run.epochs, config.run.name, config.run.directory) == (4, "plain", "with space")
+    assert config.optimizer.learning_rate == 1e-3
+    assert config.model.observables == ("Z0", "X1*X2")
+    assert config.model.reuploading
+    assert config.data.n_components is None
+    assert config.tracking.tags == {"a": "b=c"}
+
+
+def test_none_of_an_unknown_key_is_refused() -> None:
+    assert "did you mean 'epochs'" in refusal("run.epoch=none")
+    assert "did you mean 'run'" in refusal("rum.epochs=none")
+
+
+def test_overrides_leave_their_input_alone() -> None:
+    values = {"run": {"epochs": 1}}
+    assert apply_overrides(values, ["run.epochs=2", "model.n_qubits=3"]) == {
+        "run": {"epochs": 2},
+        "model": {"n_qubits": 3},
+    }
+    assert values == {"run": {"epochs": 1}}
+    with pytest.raises(ConfigError, match="is a value, not a section"):
+        apply_overrides({"run": 5}, ["run.epochs=2"])
+
+
+def test_sections_are_frozen_and_closed() -> None:
+    config = TrainingConfig()
+    with pytest.raises(pydantic.ValidationError):
+        config.run.epochs = 5  # type: ignore[misc]
+    with pytest.raises(pydantic.ValidationError):
+        config.run = RunConfig()  # type: ignore[misc]
+    with pytest.raises(ConfigError, match="no such key"):
+        TrainingConfig(runn=RunConfig())
+    with pytest.raises(ConfigError, match=r"run\.epochs = 0"):
+        TrainingConfig(run={"epochs": 0})  # type: ignore[arg-type]
+
+
+def test_section_that_is_no_table() -> None:
+    with pytest.raises(ConfigError, match=r"write \[run\]"):
+        TrainingConfig.from_dict({"run": 5})
+
+
+def test_file_that_is_not_there_or_not_toml(tmp_path: Path) -> None:
+    (tmp_path / "breast_cancer.toml").write_text("[run]\nepochs = 3\n")
+    with pytest.raises(ConfigError, match=r"no such file; did you mean '.*breast_cancer\.toml'"):
+        TrainingConfig.from_toml(tmp_path / "breast_cancr.toml")
+    with pytest.raises(ConfigError, match="no such file"):
+        TrainingConfig.from_toml(tmp_path / "no" / "folder.toml")
+    (tmp_path / "bad.toml").write_text("[run\n")
+    with pytest.raises(ConfigError, match=r"bad\.toml.*line 1"):
+        TrainingConfig.from_toml(tmp_path / "bad.toml")
+    (tmp_path / "latin.toml").write_bytes(b"# \xff\n")
+    with pytest.raises(ConfigError, match=r"latin\.toml"):
+        TrainingConfig.from_toml(tmp_path / "latin.toml")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        TrainingConfig.from_toml(tmp_path)
+    assert TrainingConfig.from_toml(tmp_path / "breast_cancer.toml", ["run.seed=1"]).run == RunConfig(
+        epochs=3, seed=1
+    )
+
+
+def test_flattened_has_every_key_once() -> None:
+    flat = TrainingConfig().flattened()
+    assert list(flat) == [f"{section}.{key}" for section, key in KEYS]
+    assert flat["run.name"] is None
+    assert flat["model.n_qubits"] == 8
+
+
+def test_numbers_are_not_coerced_from_text_or_rounded() -> None:
+    assert OptimizerConfig(learning_rate=1).learning_rate == 1.0
+    assert DataConfig(name="iris", classes=["1", "0"]).classes == ("1", "0")
+    assert DataConfig(name="iris", classes=[1, 0]).classes == (1, 0)
+    for wrong in ({"frozen": ["1"]}, {"frozen": [True]}, {"n_qubits": "8"}):
+        with pytest.raises(ConfigError):
+            ModelConfig(**wrong)
