@@ -272,7 +272,7 @@ class RayFleet:
                 self._runs[number] = run
                 self._scheduler.job_added(number)
             self._send()
-            while run.jobs or run.results:
+            while run.jobs or run.results or run.error:
                 while run.results:
                     yield run.results.popleft()
                 if run.error is not None:

@@ -114,7 +114,7 @@ class ModelConfig(Section):
     ansatz: AnsatzName = Field("three_rotation", description="Trainable block.")
     entanglement: EntanglementName = Field("linear", description="Which qubits the CNOTs of a layer join.")
     observables: str | StrTuple = Field(
-        "mean",
+        "each",
         description="each | first | mean | parity, or a list such as ['Z0', 'Z0*Z1', '0.5*X0 - Z2'].",
     )
     head: HeadName = Field(
@@ -234,6 +234,12 @@ class OptimizerConfig(Section):
         5, description="step: epochs between drops; plateau: epochs of patience."
     )
     minimum_learning_rate: NonNegativeFloat = Field(0.0, description="The schedule goes no lower.")
+
+    @model_validator(mode="after")
+    def _minimum_below_initial(self) -> Self:
+        if self.minimum_learning_rate > self.learning_rate:
+            raise ValueError("optimizer.minimum_learning_rate is above optimizer.learning_rate")
+        return self
 
 
 class BackendConfig(Section):

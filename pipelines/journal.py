@@ -99,8 +99,13 @@ class MetricJournal:
     def sync(self) -> None:
         """Return once everything logged so far is on the disk itself."""
         with self._lock:
-            if self._fd is not None:
-                os.fsync(self._fd)
+            if self._fd is None:
+                return
+            fd = os.dup(self._fd)
+        try:  # without the lock: a slow disk must not hold up `log` in another thread
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
     def close(self) -> None:
         """Sync and close; may be called again."""

@@ -46,8 +46,8 @@ def training_curves(
     history: Sequence[EpochReport],
     path: str | Path,
     *,
-    step_losses: Sequence[float] = (),
-    gradient_norms: Sequence[float] = (),
+    step_losses: Sequence[float] | np.ndarray = (),
+    gradient_norms: Sequence[float] | np.ndarray = (),
     test_metrics: Mapping[str, float] | None = None,
     title: str = "",
     subtitle: str = "",
@@ -149,7 +149,11 @@ def _second_line(subtitle: str, test: Mapping[str, float]) -> str:
 
 
 def _draw_losses(
-    axes: Axes, history: Sequence[EpochReport], step_losses: Sequence[float], n_steps: int, per_epoch: float
+    axes: Axes,
+    history: Sequence[EpochReport],
+    step_losses: Sequence[float] | np.ndarray,
+    n_steps: int,
+    per_epoch: float,
 ) -> None:
     if len(step_losses):
         x, y = _thinned(_step_positions(len(step_losses), n_steps, per_epoch), np.asarray(step_losses, float))
@@ -247,7 +251,7 @@ def _draw_merit(
     _legend(axes)
 
 
-def _draw_norms(axes: Axes, norms: Sequence[float], n_steps: int, per_epoch: float) -> None:
+def _draw_norms(axes: Axes, norms: Sequence[float] | np.ndarray, n_steps: int, per_epoch: float) -> None:
     x, y = _step_positions(len(norms), n_steps, per_epoch), np.asarray(norms, float)
     axes.plot(
         *_thinned(x, y),
@@ -310,15 +314,6 @@ def _thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 # Fleet timeline
 
 
-class JobSpan(NamedTuple):
-    """One job on one worker; times in Unix seconds."""
-
-    worker: str
-    job_id: str
-    started_at: float
-    finished_at: float
-
-
 _N_SLICES = 1600
 
 
@@ -358,7 +353,7 @@ def fleet_timeline(
         f"{_clipped(w, 24)}   {format_percent(u):>7}   {c:>{max(map(len, counts))}}"
         for w, u, c in zip(workers, used, counts, strict=True)
     ]
-    strips, total = _timeline_panels(labels)
+    figure, strips, total = _timeline_panels(labels)
     _draw_strips(strips, shares, edges, labels)
     if max(n_jobs) <= 150:
         _draw_job_bounds(strips, [np.array(spans[worker]) - start for worker in workers], span)
@@ -368,13 +363,11 @@ def fleet_timeline(
     fleet = f"{actors} busy {format_percent(float(used.mean()))} of {format_duration(span)}"
     slice_ = _short_time(span / _N_SLICES)
     shade = f"{_jobs(sum(n_jobs))}; the darker a slice of {slice_}, the longer the actor was busy in it"
-    figure = strips.get_figure(root=True)
-    assert figure is not None
     _headline(figure, name + fleet, "   |   ".join(part for part in (subtitle, shade) if part))
     return _save(figure, path)
 
 
-def _timeline_panels(labels: Sequence[str]) -> tuple[Axes, Axes]:
+def _timeline_panels(labels: Sequence[str]) -> tuple[Figure, Axes, Axes]:
     """A panel with a strip per label, and a low one below it; as high as the strips need, as far right as the labels need."""
     from matplotlib.figure import Figure
 
@@ -392,7 +385,7 @@ def _timeline_panels(labels: Sequence[str]) -> tuple[Axes, Axes]:
         hspace=0.45 / ((strips_height + 1.0) / 2),
     )
     strips = figure.add_subplot(grid[0])
-    return strips, figure.add_subplot(grid[1], sharex=strips)
+    return figure, strips, figure.add_subplot(grid[1], sharex=strips)
 
 
 def _union(intervals: np.ndarray) -> np.ndarray:

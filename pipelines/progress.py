@@ -183,7 +183,8 @@ class _Trace:
             self._per_point *= 2
 
     def points(self) -> list[float]:
-        return self._points[:]
+        n = self._n
+        return self._points + ([self._sum / n] if n else [])
 
 
 def sparkline(values: Sequence[float], width: int) -> str:

@@ -32,6 +32,7 @@ import numpy as np
 from orchestrator.config import TrainingConfig
 from orchestrator.errors import CheckpointError, InputError, nearest
 from pipelines.checkpoints import write_atomically
+from pipelines.provenance import redact_uri
 
 _SECTIONS_THAT_DECIDE = ("run", "model", "data", "gradient", "loss", "optimizer", "backend")
 
@@ -166,10 +167,13 @@ class RunFolder:
             self._lock = None
 
     def write_config(self, config: TrainingConfig) -> None:
-        """Write config.toml."""
+        """Write config.toml, without the credentials that a tracking URI may hold."""
         import tomli_w
 
-        write_atomically(self.path / "config.toml", tomli_w.dumps(config.to_dict()).encode())
+        values = config.to_dict()
+        if config.tracking.uri is not None:
+            values["tracking"]["uri"] = redact_uri(config.tracking.uri)
+        write_atomically(self.path / "config.toml", tomli_w.dumps(values).encode())
 
     def read_config(self) -> TrainingConfig:
         """The run's configuration."""

@@ -138,7 +138,7 @@ class Tracker:
         self._config = config
         self._pid = os.getpid()
         self.spool = Spool(run_dir)
-        given = config.uri or os.environ.get("MLFLOW_TRACKING_URI") or None
+        given = _given_uri(config)
         self._redact = Redactor(given)
         self.journal = MetricJournal(self.spool.run_dir / "metrics.jsonl")
         self._describe(run_name, params, {**config.tags, **(tags or {})}, description)
@@ -340,7 +340,7 @@ class Tracker:
         with self.spool.lock:
             state = self.spool.state
             uri = resolve_uri(given, state)
-            if state.uri is not None and state.uri != self._redact(uri):
+            if state.uri is not None and _without_mask(state.uri) != _without_mask(self._redact(uri)):
                 logger.info("run %s moves from %s to %s", state.run_name, state.uri, self._redact(uri))
                 state.forget_shipped()
             state.uri, state.uri_given = self._redact(uri), given and self._redact(given)
@@ -410,7 +410,7 @@ def resolve_uri(given: str | None, recorded: SpoolState | None = None) -> str:
     """
     if given is None:
         if recorded is not None and recorded.uri is not None:
-            return recorded.uri.replace("***@", "")  # credentials, if needed, then come from the environment
+            return _without_mask(recorded.uri)
         return f"sqlite:///{Path.cwd() / 'mlflow.db'}"
     if not given.startswith("sqlite:///"):
         return given
@@ -418,6 +418,19 @@ def resolve_uri(given: str | None, recorded: SpoolState | None = None) -> str:
         return recorded.uri
     path, question, query = given.removeprefix("sqlite:///").partition("?")
     return f"sqlite:///{Path(path).absolute()}{question}{query}"
+
+
+def _given_uri(config: TrackingConfig) -> str | None:
+    """The configured URI, else the environment's; one that was masked when it was saved is completed from the environment."""
+    environment = os.environ.get("MLFLOW_TRACKING_URI") or None
+    if config.uri is None or (environment is not None and redact_uri(environment) == config.uri):
+        return environment
+    return _without_mask(config.uri)
+
+
+def _without_mask(uri: str) -> str:
+    """A redacted URI as one that can be used: MLflow takes credentials from MLFLOW_TRACKING_USERNAME and _PASSWORD too."""
+    return uri.replace("***@", "")
 
 
 class _Writer:
@@ -533,10 +546,18 @@ class _Writer:
             record = server.describe_dataset(self.raw_datasets[0])
             self.raw_datasets.popleft()
             with self._spool.lock:
-                known = {(each["digest"], each["context"]) for each in self._spool.state.datasets}
-                if (record["digest"], record["context"]) not in known:
-                    self._spool.state.datasets.append({**record, "shipped": False})
-                    self._spool.save()
+                known = self._spool.state.datasets
+                if any(
+                    (each["digest"], each["context"]) == (record["digest"], record["context"])
+                    for each in known
+                ):
+                    continue
+                if any(
+                    (each["digest"], each["name"]) == (record["digest"], record["name"]) for each in known
+                ):
+                    record["name"] += f" ({record['context']})"  # else MLflow takes it for the input it has
+                known.append({**record, "shipped": False})
+                self._spool.save()
 
     def _attach(self, server: MlflowStore) -> None:
         """Find or create the run, reopen it, and send params."""

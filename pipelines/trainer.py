@@ -37,7 +37,7 @@ from pipelines.report import headline
 from pipelines.result import TrainingResult
 from pipelines.run_folder import RunFolder
 from pipelines.run_setup import PreparedRun, load_run, prepare_run, save_run
-from pipelines.tracking import Tracker, TrackingReport
+from pipelines.tracking import Tracker, TrackingReport, ship_pending
 
 
 class TrainingInterrupted(KeyboardInterrupt):
@@ -132,6 +132,8 @@ class Trainer:
                 headline(run),
                 is_paid=build_backend(run.config).capabilities.is_paid,
             )
+            if folder.is_finished:
+                return self._finished(run, folder, state, started)
             for problem in problems:
                 display.message(f"skipped a damaged checkpoint: {problem}")
             if state.step:
@@ -163,6 +165,14 @@ class Trainer:
                 display.message(tracked.message)
             return result
 
+    def _finished(self, run: PreparedRun, folder: RunFolder, state: TrainState, started: float) -> TrainingResult:
+        """The result of a run that has come to its end; whatever MLflow lacks of it is sent."""
+        with self._phase("log"):
+            tracked = ship_pending(folder.path, run.config.tracking)
+        metrics = dict(folder.read_json("result.json")["metrics"])
+        self._seconds["total"] = time.perf_counter() - started
+        return self._result(run, folder, state, metrics, tracked)
+
     def _open(self, stack: ExitStack) -> tuple[PreparedRun, RunFolder, Checkpoints]:
         """The run, its folder (locked until `stack` closes) and its checkpoints; made new, or found."""
         prepared = None if self._folder else prepare_run(self.config, self._model, self._table)
@@ -186,8 +196,6 @@ class Trainer:
         stack: ExitStack,
     ) -> dict[str, float]:
         """Start the fleet, train what is left, score the best parameters. Returns the final metrics by tracking name."""
-        if folder.is_finished:
-            return dict(folder.read_json("result.json")["metrics"])
         with self._phase("fleet"):
             fleet = run.config.fleet
             display.phase(

@@ -15,7 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from actors.simulation.coefficients import Angles, invert_coefficients, quaternion_product
+from actors.simulation.coefficients import (
+    Angles,
+    coefficient_rows,
+    invert_coefficients,
+    quaternion_product,
+    trig_rows,
+)
 from actors.simulation.derivative_kernels import apply_pauli, generator_product, turn_products
 from actors.simulation.forward import advance, make_base, start_zero
 from actors.simulation.jit import entry_point, fma, inlined, kernel, source_digest
@@ -34,17 +40,15 @@ def turned_axes(code, base, op, axes):
             t0, t1, t2, t3 = quaternion_product(v0, v1, v2, v3, 0.0, z, -y, x)
             _, z, minus_y, x = quaternion_product(t0, t1, t2, t3, v0, -v1, -v2, -v3)
             axes[row, 0, lane], axes[row, 1, lane], axes[row, 2, lane] = x, -minus_y, z
-            cos, sin, even, odd = base.cosine[row, lane], base.sine[row, lane], code.trigs[row].even, code.trigs[row].odd
-            v0, v1, v2, v3 = quaternion_product(
-                v0,
-                v1,
-                v2,
-                v3,
-                fma(cos, even[0], sin * odd[0]),
-                fma(cos, even[1], sin * odd[1]),
-                fma(cos, even[2], sin * odd[2]),
-                fma(cos, even[3], sin * odd[3]),
+            cos, sin, even, odd = (
+                base.cosine[row, lane],
+                base.sine[row, lane],
+                code.trigs[row].even,
+                code.trigs[row].odd,
             )
+            q0, q1 = fma(cos, even[0], sin * odd[0]), fma(cos, even[1], sin * odd[1])
+            q2, q3 = fma(cos, even[2], sin * odd[2]), fma(cos, even[3], sin * odd[3])
+            v0, v1, v2, v3 = quaternion_product(v0, v1, v2, v3, q0, q1, q2, q3)
 
 
 @inlined
@@ -64,7 +68,7 @@ def add_products(code, op, axes, wanted, re, im, lam_re, lam_im, width, sums, ou
             out[place, lane] = -2.0 * sums[0, lane]
         return
     turn_products(re, im, lam_re, lam_im, width << code.operations[op].bit, width, sums)
-    for row in range(code.operations[op].trig, code.operations[op + 1].trig):
+    for row in range(*trig_rows(code, op)):
         if wanted[row] >= 0:
             for lane in range(width):
                 x, y, z = axes[row, 0, lane], axes[row, 1, lane], axes[row, 2, lane]
@@ -77,7 +81,7 @@ def wanted_operations(code, wanted):
     """bool [O]: operations with a wanted angle."""
     result = np.zeros(code.n_operations, np.bool_)
     for op in range(result.size):
-        for row in range(code.operations[op].trig, code.operations[op + 1].trig):
+        for row in range(*trig_rows(code, op)):
             if wanted[row] >= 0:
                 result[op] = True
     return result
@@ -94,7 +98,7 @@ def reverse_sweep(code, base, wanted, buffers, state, scratch, first_lambda, out
     axes = np.empty((code.trigs.size, 3, width))
     inverse = np.empty((code.n_coefficients, width))
     for op in range(code.n_operations):
-        c0, c1, lanes = code.operations[op].coefficient, code.operations[op + 1].coefficient, width if base.per_sample[op] else 1
+        (c0, c1), lanes = coefficient_rows(code, op), width if base.per_sample[op] else 1
         invert_coefficients(code, op, base.coefficients[c0:c1, :lanes], inverse[c0:c1, :lanes])
         if has_wanted[op] and code.operations[op].kind <= TURN:
             turned_axes(code, base, op, axes)
@@ -121,7 +125,8 @@ def reverse_sweep(code, base, wanted, buffers, state, scratch, first_lambda, out
             place = state if v < 0 else places[v]
             for op in range(stop - 1, start - 1, -1):
                 own = inverse[
-                    code.operations[op].coefficient : code.operations[op + 1].coefficient, : width if base.per_sample[op] else 1
+                    code.operations[op].coefficient : code.operations[op + 1].coefficient,
+                    : width if base.per_sample[op] else 1,
                 ]
                 place, scratch = apply_operation(
                     code, op, own, not base.per_sample[op], backwards, buffers, place, scratch, width, tile

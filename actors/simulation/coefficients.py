@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from actors.simulation.jit import fma, kernel
-from actors.simulation.program import BLOCKS, GROW, TURN
+from actors.simulation.program import BLOCKS, TURN
 
 
 class Angles(NamedTuple):
@@ -29,6 +29,18 @@ class Angles(NamedTuple):
 
 
 @kernel
+def trig_rows(code, op):
+    """First and stop of the trig rows of operation `op`."""
+    return code.operations[op].trig, code.operations[op + 1].trig
+
+
+@kernel
+def coefficient_rows(code, op):
+    """First and stop of the coefficient rows of operation `op`."""
+    return code.operations[op].coefficient, code.operations[op + 1].coefficient
+
+
+@kernel
 def quaternion_product(ar, ai, br, bi, xr, xi, yr, yi):
     """The quaternion (four reals) of the matrix product of (ar, ai, br, bi) and (xr, xi, yr, yi)."""
     return (
@@ -42,25 +54,19 @@ def quaternion_product(ar, ai, br, bi, xr, xi, yr, yi):
 @kernel
 def turn_coefficients(code, op, cosine, sine, out):
     """out [4, width]: the product of the rotations of a GROW or TURN. `cosine`, `sine` start at the operation's first trig row."""
-    first, stop = code.operations[op].trig, code.operations[op + 1].trig
+    first, stop = trig_rows(code, op)
     out_a, out_b, out_c, out_d = out[0], out[1], out[2], out[3]
     for row in range(first, stop):
-        e0, e1, e2, e3 = code.trigs[row].even[0], code.trigs[row].even[1], code.trigs[row].even[2], code.trigs[row].even[3]
-        o0, o1, o2, o3 = code.trigs[row].odd[0], code.trigs[row].odd[1], code.trigs[row].odd[2], code.trigs[row].odd[3]
+        even, odd = code.trigs[row].even, code.trigs[row].odd
+        e0, e1, e2, e3 = even[0], even[1], even[2], even[3]
+        o0, o1, o2, o3 = odd[0], odd[1], odd[2], odd[3]
         cos, sin = cosine[row - first], sine[row - first]
-        if row == first:
-            for i in range(cos.size):
-                out_a[i] = fma(cos[i], e0, sin[i] * o0)
-                out_b[i] = fma(cos[i], e1, sin[i] * o1)
-                out_c[i] = fma(cos[i], e2, sin[i] * o2)
-                out_d[i] = fma(cos[i], e3, sin[i] * o3)
-        else:
-            for i in range(cos.size):
-                ar, ai = fma(cos[i], e0, sin[i] * o0), fma(cos[i], e1, sin[i] * o1)
-                br, bi = fma(cos[i], e2, sin[i] * o2), fma(cos[i], e3, sin[i] * o3)
-                out_a[i], out_b[i], out_c[i], out_d[i] = quaternion_product(
-                    ar, ai, br, bi, out_a[i], out_b[i], out_c[i], out_d[i]
-                )
+        for i in range(cos.size):
+            ar, ai = fma(cos[i], e0, sin[i] * o0), fma(cos[i], e1, sin[i] * o1)
+            br, bi = fma(cos[i], e2, sin[i] * o2), fma(cos[i], e3, sin[i] * o3)
+            if row > first:
+                ar, ai, br, bi = quaternion_product(ar, ai, br, bi, out_a[i], out_b[i], out_c[i], out_d[i])
+            out_a[i], out_b[i], out_c[i], out_d[i] = ar, ai, br, bi
 
 
 @kernel
@@ -85,7 +91,7 @@ def block_coefficients(code, op, cosine, sine, out):
 def operation_coefficients(code, op, cosine, sine, out):
     """Fill `out` for operation `op`; nothing to do for a permutation."""
     kind = code.operations[op].kind
-    if kind == GROW or kind == TURN:
+    if kind <= TURN:
         turn_coefficients(code, op, cosine, sine, out)
     elif kind == BLOCKS:
         block_coefficients(code, op, cosine, sine, out)
@@ -145,6 +151,6 @@ def per_sample_operations(code, angle_column):
 def fill_base(code, per_sample, cosine, sine, out):
     """out [n_coefficients, W]: undisplaced coefficients; of operations equal for all samples only column 0."""
     for op in range(code.n_operations):
-        t0, t1, c0, c1 = code.operations[op].trig, code.operations[op + 1].trig, code.operations[op].coefficient, code.operations[op + 1].coefficient
+        (t0, t1), (c0, c1) = trig_rows(code, op), coefficient_rows(code, op)
         lanes = cosine.shape[1] if per_sample[op] else 1
         operation_coefficients(code, op, cosine[t0:t1, :lanes], sine[t0:t1, :lanes], out[c0:c1, :lanes])

@@ -81,7 +81,9 @@ def _displaced(program: Program, rows: Displacements) -> Displaced:
     indptr, angles = np.ascontiguousarray(rows.indptr, np.int64), np.ascontiguousarray(rows.angles, np.int64)
     first = np.full(len(rows), program.n_operations, np.int64)
     np.minimum.at(
-        first, np.repeat(np.arange(len(rows)), np.diff(indptr)), program.instructions.angles["operation"][angles]
+        first,
+        np.repeat(np.arange(len(rows)), np.diff(indptr)),
+        program.instructions.angles["operation"][angles],
     )
     order = np.argsort(first, kind="stable")
     return Displaced(indptr, angles, np.ascontiguousarray(rows.deltas, np.float64), order, first[order])

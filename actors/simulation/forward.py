@@ -15,10 +15,12 @@ import numpy as np
 
 from actors.simulation.coefficients import (
     Angles,
+    coefficient_rows,
     fill_base,
     fill_trig,
     operation_coefficients,
     per_sample_operations,
+    trig_rows,
 )
 from actors.simulation.jit import entry_point, inlined, kernel, source_digest
 from actors.simulation.measure_kernels import exact_values
@@ -102,7 +104,8 @@ def advance(code, base, start, stop, buffers, state, scratch):
     tile = np.empty((tile_rows(code), tile_length(width)))
     for op in range(start, stop):
         uniform = not base.per_sample[op]
-        own = base.coefficients[code.operations[op].coefficient : code.operations[op + 1].coefficient, : 1 if uniform else width]
+        first, last = coefficient_rows(code, op)
+        own = base.coefficients[first:last, : 1 if uniform else width]
         state, scratch = apply_operation(
             code, op, own, uniform, forwards, buffers, state, scratch, width, tile
         )
@@ -159,7 +162,7 @@ def displace_trig(code, op, base, displaced, lanes, cosine, sine):
 @inlined
 def block_operation(code, op, base, displaced, lanes, is_moved):
     """(coefficients [rows of op, width or 1], whether they are uniform) of `op` in a block."""
-    t0, t1, c0, c1 = code.operations[op].trig, code.operations[op + 1].trig, code.operations[op].coefficient, code.operations[op + 1].coefficient
+    (t0, t1), (c0, c1) = trig_rows(code, op), coefficient_rows(code, op)
     width = lanes.sample.size
     if not is_moved and not base.per_sample[op]:
         return base.coefficients[c0:c1, :1], True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from numba.extending import intrinsic
 
 
 @intrinsic
-def fma(typing_context, a, b, c):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, ARG001
+def fma(typing_context, a, b, c):  # type: ignore[no-untyped-def]
     """``a * b + c`` rounded once (LLVM's llvm.fma).
 
     Written out rather than left to the compiler's "contract" flag, which may fuse a vector loop and its scalar remainder
@@ -23,7 +22,7 @@ def fma(typing_context, a, b, c):  # type: ignore[no-untyped-def]  # noqa: ANN00
     """
     signature = numba_types.float64(numba_types.float64, numba_types.float64, numba_types.float64)
 
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, ARG001
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         return builder.fma(*arguments)
 
     return signature, generate
@@ -51,7 +50,7 @@ def source_digest() -> int:
     return int.from_bytes(digest.digest()) >> 1
 
 
-def entry_point(function: types.FunctionType) -> Any:
+def entry_point(function: Callable[..., Any]) -> Any:
     """Compile `function`, which must close over one variable holding `source_digest()`, and cache the result on disk.
 
     numba checks only the file that defines a cached function, not the kernels compiled into it from other files, and would run

@@ -35,6 +35,7 @@ class Turn:
 
     @property
     def bits(self) -> frozenset[int]:
+        """The bits it acts on."""
         return frozenset((self.bit,))
 
 
@@ -56,6 +57,7 @@ class Blocks:
 
     @property
     def bits(self) -> frozenset[int]:
+        """The bits it acts on."""
         return frozenset(self.qubit_bits)
 
     def row_offsets(self, local: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ plan keeps only the halves that some wanted mask needs. M strings cost about (2 
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -108,9 +109,9 @@ def compile_observables(circuit: MeasuredCircuit, absorbed: Absorbed | None) -> 
         n_y=np.array([p.count("Y") for p in paulis], np.int64),
         sign=sign,
         plan_step=np.cumsum([0, *map(len, steps)]).astype(np.int64),
-        steps=np.array(sum(steps, []), np.int64).reshape(-1, 4),
+        steps=np.array([*chain.from_iterable(steps)], np.int64).reshape(-1, 4),
         plan_leaf=np.cumsum([0, *map(len, leaves)]).astype(np.int64),
-        leaves=np.array(sum(leaves, []), np.int64).reshape(-1, 2),
+        leaves=np.array([*chain.from_iterable(leaves)], np.int64).reshape(-1, 2),
         group_basis=np.array(basis, np.int64).reshape(-1, n_qubits),
     )
 

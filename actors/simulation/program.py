@@ -19,12 +19,23 @@ GROW, TURN, PERMUTE, PERMUTE_PHASE, BLOCKS = range(5)
 
 
 OPERATION = np.dtype(
-    [(name, np.int64) for name in ("kind", "bit", "phase", "coefficient", "trig", "block_bit", "block", "generator")]
+    [
+        (name, np.int64)
+        for name in ("kind", "bit", "phase", "coefficient", "trig", "block_bit", "block", "generator")
+    ]
 )
 """One operation. kind: as above. bit: of a GROW or TURN; the row of `permutations` of a PERMUTE. phase: row of `phases`.
 The rest are places where its share begins (and the next operation's ends): its first real coefficient row, its first trig row,
 and for BLOCKS its first entries in `block_bits`, `blocks` and the generator's list."""
-TRIG = np.dtype([("angle", np.int64), ("rate", np.float64), ("even", np.float64, 4), ("odd", np.float64, 4), ("axis", np.float64, 3)])
+TRIG = np.dtype(
+    [
+        ("angle", np.int64),
+        ("rate", np.float64),
+        ("even", np.float64, 4),
+        ("odd", np.float64, 4),
+        ("axis", np.float64, 3),
+    ]
+)
 """A pair cos(rate a), sin(rate a) that a gate's coefficients are made of; angle -1 is a fixed gate. For GROW and TURN one
 per rotation, with its quaternions and axis, see ``gate_algebra.Rotation``; for BLOCKS one per eigenphase."""
 ANGLE = np.dtype([(name, np.int64) for name in ("operation", "first", "stop")])
@@ -149,7 +160,13 @@ class _Assembler:
 
     def _begin(self, kind: int, bit: int = 0, phase: int = 0) -> None:
         """Start an operation's record, before its parts are added."""
-        starts = (self.n_coefficients, len(self.trigs), len(self.block_bits), len(self.blocks), len(self.generator))
+        starts = (
+            self.n_coefficients,
+            len(self.trigs),
+            len(self.block_bits),
+            len(self.blocks),
+            len(self.generator),
+        )
         self.operations.append((kind, bit, phase, *starts))
 
     def _add_turn(self, turn: Turn, kind: int) -> None:

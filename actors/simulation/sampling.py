@@ -72,7 +72,7 @@ def draw_counts(threshold, alias, words, shots, n_qubits, counts):
 @kernel
 def needs_rotation(basis):
     """Whether any qubit is measured in X or Y."""
-    for letter in basis:
+    for letter in basis:  # noqa: SIM110  (numba has no generator expressions here)
         if letter != 0:
             return True
     return False

@@ -200,7 +200,7 @@ def apply_operation(code, op, coefficients, uniform, inverse, buffers, state, sc
     """
     kind = code.operations[op].kind
     re, im = buffers[state, 0], buffers[state, 1]
-    if kind == GROW or kind == TURN:
+    if kind <= TURN:
         stride = width << code.operations[op].bit
         if uniform:
             ar, ai, br, bi = coefficients[0, 0], coefficients[1, 0], coefficients[2, 0], coefficients[3, 0]
@@ -228,6 +228,8 @@ def apply_operation(code, op, coefficients, uniform, inverse, buffers, state, sc
         if kind == PERMUTE:
             permute(re, im, out_re, out_im, width, source, inverse)
         elif kind == PERMUTE_PHASE:
-            permute_phase(re, im, out_re, out_im, width, source, code.phases[code.operations[op].phase], inverse)
+            permute_phase(
+                re, im, out_re, out_im, width, source, code.phases[code.operations[op].phase], inverse
+            )
         return scratch, state
     return state, scratch

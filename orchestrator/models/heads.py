@@ -40,8 +40,8 @@ class NoHead:
             raise ConfigError(
                 "model.observables",
                 n_observables,
-                f"with model.head = 'none' each output is one observable: {n_outputs} wanted",
-                "linear" if n_observables > n_outputs else None,
+                f"with model.head = 'none' each output is one observable: {n_outputs} wanted; "
+                "choose other observables, or model.head = 'linear'",
             )
         self.n_outputs = n_outputs
         self.scale = scale

@@ -16,7 +16,10 @@ import numpy as np
 from orchestrator.errors import CircuitError, nearest
 
 PRESETS = ("each", "first", "mean", "parity")
-_TERM = re.compile(r"([+-]?)((?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)?\*?((?:[XYZI]\d+\*?)*)", re.IGNORECASE)
+_TERM = re.compile(
+    r"([+-]?)((?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)?(?:(?<=[\d.])\*(?=[XYZI]))?((?:[XYZI]\d+(?:\*(?=[XYZI]))?)*)",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, eq=False)

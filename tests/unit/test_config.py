@@ -35,7 +35,7 @@ OTHER: dict[str, Any] = {
     "run.max_steps": 17, "run.early_stopping_patience": 4, "run.early_stopping_min_delta": 1e-3,
     "model.n_qubits": 3, "model.n_layers": 4, "model.feature_map": "my.maps:Map", "model.feature_axis": "z",
     "model.reuploading": True, "model.ansatz": "hardware_efficient", "model.entanglement": "full",
-    "model.observables": ("Z0", "0.5*X1 - Z2"), "model.head": "linear", "model.output_scale": 3.25, "model.initial_scale": 0.0,
+    "model.observables": ("Z0", "0.5*X1 - Z2"), "model.head": "none", "model.output_scale": 3.25, "model.initial_scale": 0.0,
     "model.frozen": (0, 3), "model.circuit": "my.module:make",
     "data.name": "iris", "data.target": "y", "data.features": ("a", "b"), "data.classes": (2, 0), "data.test_fraction": 0.0,
     "data.validation_fraction": 0.3, "data.max_samples": 100, "data.standardize": False, "data.n_components": 2,

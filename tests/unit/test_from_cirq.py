@@ -113,12 +113,12 @@ def test_gates_are_spectral(random_circuit: Callable[..., cirq.Circuit]) -> None
         (cirq.rx(A)(Q[0]), (1,)),
         (cirq.Z(Q[0]) ** A, (1,)),
         (cirq.ZZ(Q[0], Q[1]) ** A, (1,)),
-        (cirq.ms(A)(Q[0], Q[1]), (2,)),
+        (cirq.ms(A)(Q[0], Q[1]), (1,)),  # its angle is 2a: XX**t with t in half turns
         (cirq.CNOT(Q[0], Q[1]) ** A, (1,)),
         (cirq.rx(A).controlled()(Q[0], Q[1]), (0.5, 1)),
         (cirq.ry(A).controlled(2)(Q[0], Q[1], Q[2]), (0.5, 1)),
         (cirq.ISWAP(Q[0], Q[1]) ** A, (0.5, 1)),
-        (cirq.givens(A)(Q[0], Q[1]), (1, 2)),
+        (cirq.givens(A)(Q[0], Q[1]), (0.5, 1)),  # likewise
         (cirq.ZPowGate(exponent=A, global_shift=0.25).controlled()(Q[0], Q[1]), (0.25, 1, 1.25)),
     ],
 )

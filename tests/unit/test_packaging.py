@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
 import stat
 import subprocess
+import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -23,6 +25,8 @@ CORE = PYPROJECT["project"]["dependencies"]
 EXTRAS = PYPROJECT["project"]["optional-dependencies"]
 BOOTSTRAP = PYPROJECT["dependency-groups"]["bootstrap"]
 PIN_LINES = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+# Used where the user has it, and never installed by us
+OPTIONAL_FRONTENDS = {"pennylane"}
 ACCELERATOR = re.compile(r"torch|nvidia|cuda|cupy|triton")
 # Where the project is meant to run; pins may differ from one to the next
 ENVIRONMENTS = [
@@ -105,6 +109,28 @@ def test_core_install_is_pinned_throughout_and_free_of_cuda() -> None:
     assert not other, (
         f"installed, but not as constraints.txt pins it (`make install` puts that right): {other}"
     )
+
+
+def imported_from_outside() -> set[str]:
+    """The top-level names that the packages import from elsewhere, at the top of a module or inside a function."""
+    names: set[str] = set()
+    for module in [module for package in PACKAGES for module in (ROOT / package).rglob("*.py")]:
+        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names.add(node.module.split(".")[0])
+    return names - sys.stdlib_module_names - set(PACKAGES)
+
+
+def test_whatever_is_imported_is_asked_for() -> None:
+    asked = {canonicalize_name(Requirement(line).name) for line in [*CORE, *EXTRAS["torch"], *EXTRAS["tune"]]}
+    asked |= OPTIONAL_FRONTENDS
+    providers = metadata.packages_distributions()
+    imported = imported_from_outside()
+    assert {"numpy", "cirq", "ray"} <= imported
+    # An extra may not be installed here: then its import name has to do
+    assert {n for n in imported if asked.isdisjoint(map(canonicalize_name, providers.get(n, [n])))} == set()
 
 
 def test_only_torch_itself_is_pinned_of_the_torch_extra() -> None:

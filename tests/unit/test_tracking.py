@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import pickle
+import signal
 import socket
 import threading
 import time
@@ -127,7 +128,10 @@ def test_a_whole_run(tmp_path, uri, capfd):
     assert [(p.step, p.value) for p in metrics["train/loss"]] == [(s, 1 / s) for s in range(1, 51)]
     assert set(metrics) == {"train/loss", "cost/usd", "odd ___/name"}
     inputs = {each.tags[0].value: each.dataset for each in run.inputs.dataset_inputs}
-    assert set(inputs) == {"training", "test"}
+    assert {context: each.name for context, each in inputs.items()} == {
+        "training": "toy",
+        "test": "toy (test)",
+    }
     assert json.loads(inputs["test"].profile)["num_rows"] == 100
     assert [c["name"] for c in json.loads(inputs["test"].schema)["mlflow_colspec"]] == ["b", "a", "target"]
     root = Path(run.info.artifact_uri)
@@ -389,13 +393,11 @@ def test_a_tracker_does_not_travel_to_an_actor(tmp_path):
 
 
 def test_ctrl_c_ends_finish_at_once(tmp_path, free_port):
-    import _thread
-
     config = TrackingConfig(uri=f"http://127.0.0.1:{free_port}")
     tracker = Tracker(tmp_path / "run", config, "r", on_warning=lambda sentence: None)
     tracker.start()
     tracker._writer._failed = lambda error: 1.0  # never gives up
-    threading.Timer(0.5, _thread.interrupt_main).start()
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
     started = time.perf_counter()
     with pytest.raises(KeyboardInterrupt):
         tracker.finish(timeout_seconds=60)
@@ -411,10 +413,23 @@ def test_the_uri(tmp_path, monkeypatch):
     assert resolve_uri("http://host") == "http://host"
 
 
+def test_a_masked_uri_is_completed_from_the_environment(tmp_path, monkeypatch):
+    def uri_of(config_uri):
+        tracker = Tracker(tmp_path / "run", TrackingConfig(uri=config_uri), "r")
+        tracker.close()
+        return tracker._writer._uri, tracker.spool.state.uri
+
+    assert uri_of("http://ann:pass-word@host/x") == ("http://ann:pass-word@host/x", "http://***@host/x")
+    assert uri_of("http://***@host/x") == ("http://host/x", "http://host/x")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ann:pass-word@host/x")
+    assert uri_of("http://***@host/x") == ("http://ann:pass-word@host/x", "http://***@host/x")
+    assert uri_of("http://other") == ("http://other", "http://other")
+
+
 def test_redaction():
-    text = "at https://ann:p@ss/word@host:5000/x and postgresql://u:pw@db/x?sslmode=on&password=zzz, http://plain/x"
+    text = "at https://ann:p@ss/word@host:5000/x and postgresql://u:pw@db/x?sslmode=on&password=zzz or http://plain/x"
     assert redact_uri(text) == (
-        "at https://***@host:5000/x and postgresql://***@db/x?sslmode=on&password=***, http://plain/x"
+        "at https://***@host:5000/x and postgresql://***@db/x?sslmode=on&password=*** or http://plain/x"
     )
     redact = Redactor("https://ann:p%40ssword@host")
     assert redact("ann:p@ssword p%40ssword") == "*** ***"

@@ -1,0 +1,246 @@
+"""What every dispatcher must do, checked over the serial one and over Ray by the same tests.
+
+The Ray fleet here starts Ray by itself and ends it, unless some other test has one running already.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, NoReturn
+
+import numpy as np
+import pytest
+
+from actors.ray_fleet import RayFleet
+from actors.serial import SerialDispatcher
+from orchestrator.circuits.measured import MeasuredCircuit
+from orchestrator.circuits.template import CircuitTemplate
+from orchestrator.errors import CapabilityError, ExecutionError, FleetError, InputError, UnknownNameError
+from orchestrator.jobs import Displacements, Job, JobResult, check_result
+from orchestrator.protocols import Capabilities, Dispatcher
+
+
+def fail(error: Exception) -> NoReturn:
+    raise error
+
+
+class CosineSession:
+    """A backend of one line of mathematics: value m of circuit (s, d) is cos((m + 1) · sum of its angles).
+
+    A job's `step` may ask for trouble; see TROUBLE.
+    """
+
+    def __init__(self) -> None:
+        self.seen: set[str] = set()
+
+    def compile(self, circuit: MeasuredCircuit) -> int:
+        return len(circuit.paulis)
+
+    def run(self, compiled: int, job: Job) -> JobResult:
+        started = time.time()
+        sums = np.empty((job.n_samples, job.n_displacements))
+        angles = job.shared_angles.copy()
+        for s, row in enumerate(job.data_angles):
+            angles[job.data_columns] = row
+            for d in range(job.n_displacements):
+                sums[s, d] = angles.sum() + job.displacements.rows(d, d + 1).deltas.sum()
+        values = np.cos(sums[:, :, None] * np.arange(1, compiled + 1))
+        finished = time.time()
+        result = JobResult(
+            job.job_id, values, None, None, values[..., 0].size, 0, 0.0, False, finished - started, started, finished, "", "cosine"
+        )  # fmt: skip
+        return TROUBLE[job.step](self, result) if job.step in TROUBLE else result
+
+    def close(self) -> None:
+        pass
+
+    def fail_at_first(self, result: JobResult) -> JobResult:
+        if result.job_id not in self.seen:
+            self.seen.add(result.job_id)
+            raise ExecutionError("HTTP 503")
+        return result
+
+
+FAILS, REFUSES, REFUSES_NAME, BREAKS, ANSWERS_NAN, ANSWERS_TEXT, FAILS_AT_FIRST = range(101, 108)
+TROUBLE: dict[int, Callable[[CosineSession, JobResult], Any]] = {
+    FAILS: lambda session, result: fail(ExecutionError("HTTP 500")),
+    REFUSES: lambda session, result: fail(CapabilityError("no such gate here")),
+    REFUSES_NAME: lambda session, result: fail(UnknownNameError("gate", "rxx", ("rx", "rz"))),
+    BREAKS: lambda session, result: fail(ZeroDivisionError("by nothing")),
+    ANSWERS_NAN: lambda session, result: replace(result, values=result.values * np.nan),
+    ANSWERS_TEXT: lambda session, result: "42",
+    FAILS_AT_FIRST: lambda session, result: session.fail_at_first(result),
+}
+
+
+class CosineBackend:
+    name = "cosine"
+    capabilities = Capabilities(is_exact=True, has_shots=False, has_jacobian=False, max_qubits=2)
+
+    def open_session(self) -> CosineSession:
+        return CosineSession()
+
+
+def make_circuit(name: str = "a") -> MeasuredCircuit:
+    return MeasuredCircuit(CircuitTemplate(2, 4, (), name), ("ZI", "IZ", "XX"))
+
+
+def make_jobs(n: int, circuit: MeasuredCircuit, step: int = 0) -> list[Job]:
+    rng = np.random.default_rng(n)
+    shifts = Displacements.single(np.arange(4), np.full(4, 0.5))
+    return [
+        Job(circuit.key, rng.normal(size=4), np.array([1, 3]), rng.normal(size=(3, 2)), shifts, step=step)
+        for _ in range(n)
+    ]
+
+
+def expected_values(jobs: list[Job]) -> dict[str, bytes]:
+    session = CosineSession()
+    return {job.job_id: session.run(3, replace(job, step=0)).values.tobytes() for job in jobs}
+
+
+def values_by_id(results: list[JobResult]) -> dict[str, bytes]:
+    found = {result.job_id: result.values.tobytes() for result in results}
+    assert len(found) == len(results), "a job was answered twice"
+    return found
+
+
+@pytest.fixture(scope="module", params=["serial", "ray"])
+def dispatcher(request: pytest.FixtureRequest) -> Iterator[Dispatcher]:
+    backend = CosineBackend()
+    is_ray = request.param == "ray"
+    made: Dispatcher = RayFleet(backend, 2, cpus_per_actor=0.5) if is_ray else SerialDispatcher(backend)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def circuit(dispatcher: Dispatcher) -> MeasuredCircuit:
+    made = make_circuit()
+    dispatcher.register(made)
+    return made
+
+
+def test_every_job_is_answered_once_and_right(dispatcher: Dispatcher, circuit: MeasuredCircuit):
+    jobs = make_jobs(30, circuit)
+    results = list(dispatcher.run(jobs))
+    assert values_by_id(results) == expected_values(jobs)
+    by_id = {job.job_id: job for job in jobs}
+    for result in results:
+        assert check_result(by_id[result.job_id], result, 3) is result
+        assert result.worker
+        assert result.backend == "cosine"
+        assert result.started_at <= result.finished_at
+
+
+def test_no_job_no_result(dispatcher: Dispatcher):
+    assert list(dispatcher.run([])) == []
+
+
+def test_equal_jobs_are_each_answered(dispatcher: Dispatcher, circuit: MeasuredCircuit):
+    (job,) = make_jobs(1, circuit)
+    assert len(list(dispatcher.run([job, job, job]))) == 3
+
+
+def test_it_says_how_large_it_is_and_what_a_job_costs(dispatcher: Dispatcher):
+    assert dispatcher.n_workers >= 1
+    assert dispatcher.stats().n_workers == dispatcher.n_workers
+    assert 1e-6 < dispatcher.job_overhead_seconds < 0.1
+
+
+def test_circuits_are_compiled_once_per_worker(dispatcher: Dispatcher):
+    circuit = make_circuit("compiled once")
+    dispatcher.register(circuit)
+    dispatcher.register(make_circuit("compiled once"))
+    before = dispatcher.stats()
+    results = list(dispatcher.run(make_jobs(20, circuit)))
+    n_misses = sum(not result.cache_hit for result in results)
+    after = dispatcher.stats()
+    assert 1 <= n_misses <= dispatcher.n_workers
+    assert after.jobs_done - before.jobs_done == after.cache_lookups - before.cache_lookups == 20
+    assert after.cache_hits - before.cache_hits == 20 - n_misses
+    assert after.busy_seconds > before.busy_seconds
+
+
+def test_more_circuits_than_a_cache_holds(dispatcher: Dispatcher):
+    circuits = [make_circuit(str(i)) for i in range(150)]
+    jobs = []
+    for circuit in circuits:
+        dispatcher.register(circuit)
+        jobs += make_jobs(1, circuit)
+    for _ in range(2):  # the second time the first circuits have fallen out
+        assert values_by_id(list(dispatcher.run(jobs))) == expected_values(jobs)
+
+
+def test_a_circuit_that_was_never_registered_is_refused(dispatcher: Dispatcher):
+    with pytest.raises(InputError, match="register"):
+        list(dispatcher.run(make_jobs(1, make_circuit("nobody knows me"))))
+
+
+def test_refusals_come_at_once_and_whole(dispatcher: Dispatcher, circuit: MeasuredCircuit):
+    retried = dispatcher.stats().jobs_retried
+    with pytest.raises(CapabilityError, match="no such gate here"):
+        list(dispatcher.run(make_jobs(1, circuit, REFUSES)))
+    with pytest.raises(UnknownNameError) as caught:
+        list(dispatcher.run(make_jobs(1, circuit, REFUSES_NAME)))
+    assert caught.value.choices == ("rx", "rz")
+    assert dispatcher.stats().jobs_retried == retried
+
+
+@pytest.mark.parametrize(
+    ("trouble", "text"),
+    [
+        (FAILS, "HTTP 500"),
+        (BREAKS, "ZeroDivisionError: by nothing"),
+        (ANSWERS_NAN, "values holds a value that is not finite"),
+        (ANSWERS_TEXT, "answered with str, not a JobResult"),
+    ],
+)
+def test_a_job_that_fails_again_and_again_is_given_up(
+    dispatcher: Dispatcher, circuit: MeasuredCircuit, trouble: int, text: str
+):
+    retried = dispatcher.stats().jobs_retried
+    (job,) = make_jobs(1, circuit, trouble)
+    with pytest.raises(ExecutionError, match=f"job {job.job_id} failed 4 times") as caught:
+        list(dispatcher.run([job]))
+    assert text in str(caught.value)
+    assert dispatcher.stats().jobs_retried - retried == 3
+
+
+def test_a_job_that_fails_at_first_is_tried_again(dispatcher: Dispatcher, circuit: MeasuredCircuit):
+    retried = dispatcher.stats().jobs_retried
+    jobs = make_jobs(4, circuit, FAILS_AT_FIRST)
+    assert values_by_id(list(dispatcher.run(jobs))) == expected_values(jobs)
+    assert dispatcher.stats().jobs_retried > retried
+
+
+def test_a_failure_leaves_it_usable(dispatcher: Dispatcher, circuit: MeasuredCircuit):
+    jobs = make_jobs(10, circuit)
+    with pytest.raises(ExecutionError):
+        list(dispatcher.run(jobs[:5] + make_jobs(1, circuit, FAILS) + jobs[5:]))
+    assert values_by_id(list(dispatcher.run(jobs))) == expected_values(jobs)
+
+
+def test_a_run_that_nobody_finishes_leaves_it_usable(dispatcher: Dispatcher, circuit: MeasuredCircuit):
+    jobs = make_jobs(10, circuit)
+    started = dispatcher.run(jobs)
+    next(started)
+    del started
+    assert values_by_id(list(dispatcher.run(jobs))) == expected_values(jobs)
+
+
+def test_two_runs_may_alternate(dispatcher: Dispatcher, circuit: MeasuredCircuit):
+    jobs = make_jobs(12, circuit)
+    pairs = list(zip(dispatcher.run(jobs[:6]), dispatcher.run(jobs[6:]), strict=True))
+    assert values_by_id([first for first, _ in pairs]) == expected_values(jobs[:6])
+    assert values_by_id([second for _, second in pairs]) == expected_values(jobs[6:])
+
+
+def test_zz_closed_is_closed(dispatcher: Dispatcher, circuit: MeasuredCircuit):
+    """Last of its module: it closes what the others share."""
+    dispatcher.close()
+    dispatcher.close()
+    with pytest.raises(FleetError, match="closed"):
+        list(dispatcher.run(make_jobs(1, circuit)))

@@ -1,0 +1,157 @@
+"""CircuitActor and the serial dispatcher where they differ from any dispatcher (for that: the conformance suite)."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+
+from actors.circuit_actor import CircuitActor
+from actors.retry import UnknownCircuitError
+from actors.serial import SerialDispatcher
+from orchestrator.circuits.measured import MeasuredCircuit
+from orchestrator.circuits.template import CircuitTemplate
+from orchestrator.errors import CapabilityError, ExecutionError
+from orchestrator.jobs import Displacements, Job, JobResult
+from orchestrator.protocols import Capabilities
+
+CIRCUIT = MeasuredCircuit(CircuitTemplate(1, 1, (), "one"), ("Z",))
+
+
+class Forgetful(CapabilityError):
+    """Breaks the rule: hands on only one of its arguments, so it cannot be unpickled."""
+
+    def __init__(self, what: str, why: str) -> None:
+        super().__init__(what)
+
+
+class Backend:
+    """Counts; raises, or spoils the answer, when told to."""
+
+    name = "counting"
+    capabilities = Capabilities(is_exact=True, has_shots=False, has_jacobian=False, max_qubits=1)
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+        self.error: Exception | None = None
+        self.spoil: dict[str, Any] = {}
+
+    def warm_up(self) -> None:
+        self.log.append("warm up")
+
+    def open_session(self) -> Backend:
+        self.log.append("open")
+        return self
+
+    def compile(self, circuit: MeasuredCircuit) -> str:
+        self.log.append("compile")
+        return circuit.key
+
+    def run(self, compiled: str, job: Job) -> JobResult:
+        self.log.append("run")
+        if self.error is not None:
+            raise self.error
+        values = np.cos(job.data_angles[:, :1])[:, None, :]
+        fields: dict[str, Any] = {
+            "job_id": job.job_id, "values": values, "variances": None, "jacobian": None, "n_circuits": 1, "n_shots": 0,
+            "cost_usd": 0.0, "cache_hit": False, "compute_seconds": 0.25, "started_at": 1.0, "finished_at": 2.0, "worker": "",
+            "backend": self.name,
+        }  # fmt: skip
+        return JobResult(**(fields | self.spoil))
+
+    def close(self) -> None:
+        self.log.append("close")
+
+
+def job(angle: float = 0.3, circuit: MeasuredCircuit = CIRCUIT) -> Job:
+    return Job(circuit.key, np.zeros(1), np.zeros(1, np.int64), np.array([[angle]]), Displacements.none())
+
+
+def test_nothing_is_opened_before_it_is_needed_and_everything_only_once():
+    backend = Backend()
+    actor = CircuitActor(backend, "me")
+    actor.register(CIRCUIT)
+    actor.close()
+    assert backend.log == []
+    actor.register(CIRCUIT)
+    results = [actor.run(job(0.1)), actor.run(job(0.2))]
+    assert backend.log == ["open", "compile", "run", "run"]
+    assert [(r.worker, r.cache_hit) for r in results] == [("me", False), ("me", True)]
+    actor.close()
+    actor.close()
+    assert backend.log[4:] == ["close"]
+
+
+def test_open_warms_up_first():
+    backend = Backend()
+    CircuitActor(backend, "me").open()
+    assert backend.log == ["warm up", "open"]
+
+
+def test_an_unknown_circuit_is_answered_with_its_own_error():
+    actor = CircuitActor(Backend(), "me")
+    with pytest.raises(UnknownCircuitError, match="register") as caught:
+        actor.run(job())
+    assert caught.value.circuit_key == CIRCUIT.key
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (CapabilityError("40 qubits"), CapabilityError),
+        (ExecutionError("HTTP 500"), ExecutionError),
+        (Forgetful("a", "b"), ExecutionError),
+        (ZeroDivisionError("by nothing"), ExecutionError),
+    ],
+)
+def test_errors_leave_the_actor_typed_and_picklable(error: Exception, expected: type[Exception]):
+    backend = Backend()
+    backend.error = error
+    actor = CircuitActor(backend, "me")
+    actor.register(CIRCUIT)
+    with pytest.raises(expected) as caught:
+        actor.run(job())
+    assert type(caught.value) is expected
+    assert str(error) in str(caught.value)
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert str(copy) == str(caught.value)
+    if error is not caught.value:
+        assert "'counting' failed on job" in str(copy)
+        assert "Traceback" in copy.__notes__[0]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [{"values": np.full((1, 1, 1), np.nan)}, {"values": np.zeros((2, 1, 1))}, {"job_id": "another"}],
+)
+def test_a_wrong_answer_is_a_failure(spoil: dict[str, Any]):
+    backend = Backend()
+    backend.spoil = spoil
+    actor = CircuitActor(backend, "me")
+    actor.register(CIRCUIT)
+    with pytest.raises(ExecutionError):
+        actor.run(job())
+
+
+def test_the_serial_dispatcher_counts():
+    dispatcher = SerialDispatcher(Backend())
+    dispatcher.register(CIRCUIT)
+    results = list(dispatcher.run([job(0.1), job(0.2), job(0.3)]))
+    assert [r.values.item() for r in results] == [np.cos(a) for a in (0.1, 0.2, 0.3)]
+    stats = dispatcher.stats()
+    assert (stats.jobs_done, stats.busy_seconds, stats.cache_hits, stats.cache_lookups) == (3, 0.75, 2, 3)
+    dispatcher.close()
+
+
+def test_the_cause_of_a_failure_can_be_followed_in_the_debugger():
+    backend = Backend()
+    backend.error = ZeroDivisionError("by nothing")
+    dispatcher = SerialDispatcher(backend)
+    dispatcher.register(CIRCUIT)
+    with pytest.raises(ExecutionError, match="failed 4 times") as caught:
+        list(dispatcher.run([job()]))
+    assert caught.value.__cause__ is not None
+    assert caught.value.__cause__.__cause__ is backend.error
+    assert dispatcher.stats().jobs_retried == 3
