@@ -48,10 +48,13 @@ from orchestrator.errors import ExecutionError, FleetError, QfleetError
 from orchestrator.jobs import Displacements, Job, JobResult
 from orchestrator.protocols import Backend, DispatcherStats
 
+_log = logging.getLogger(__name__)
 _POLL_SECONDS = 1.0
 """Longest single wait; between two, the loop sees that nothing is left to wait for."""
 _FETCH_SECONDS = 30.0
 """Longest transfer of a finished result from another node."""
+_OPEN_SECONDS = 600.0
+"""Longest opening of a session: where nothing is cached yet, all kernels are compiled in it."""
 _CLOSE_SECONDS = 1.0
 """What closing sessions may take before the actors are killed."""
 _LOST = (
@@ -327,15 +330,23 @@ class RayFleet:
     def _start(self) -> None:
         """Start all actors: processes and imports in parallel, kernels once per machine, then the sessions in parallel."""
         self._check_capacity()
-        deadline = time.monotonic() + self._start_timeout_seconds
         workers = [self._spawn() for _ in range(self._n_actors)]
-        hellos = self._all_ready([worker.handle.prepare.remote() for worker in workers], deadline)
+        preparing = [worker.handle.prepare.remote() for worker in workers]
+        n_missing = _wait_for_all(preparing, self._start_timeout_seconds)
+        if n_missing:
+            total = ray.cluster_resources().get("CPU", 0.0)
+            free = ray.available_resources().get("CPU", 0.0)
+            raise FleetError(
+                f"{n_missing} of {self._n_actors} actors did not start within {self._start_timeout_seconds:g} s; the cluster has "
+                f"{total:g} CPUs, {free:g} of them free: start fewer actors, or wait until other programs have ended"
+            )
+        hellos = _started(preparing)
         first_on_node: dict[str, _Worker] = {}
         for worker, hello in zip(workers, hellos, strict=True):
             first_on_node.setdefault(hello.node_id, worker)
         first = list(first_on_node.values())
-        self._all_ready([worker.handle.open.remote() for worker in first], deadline)
-        self._all_ready([worker.handle.open.remote() for worker in workers if worker not in first], deadline)
+        self._open_sessions(first)
+        self._open_sessions([worker for worker in workers if worker not in first])
         for worker, hello in zip(workers, hellos, strict=True):
             self._joined(worker, hello)
 
@@ -355,30 +366,11 @@ class RayFleet:
         worker = self._workers[name] = _Worker(name, handle, time.monotonic())
         return worker
 
-    def _all_ready(self, references: list[Any], deadline: float) -> list[Hello]:
-        """The answers of starting actors.
-
-        Raises:
-            FleetError: one died, or they took too long; QfleetError: the backend could not be opened.
-        """
-        waiting = references
-        while waiting and time.monotonic() < deadline:
-            timeout = max(0.0, min(_POLL_SECONDS, deadline - time.monotonic()))
-            _, waiting = ray.wait(waiting, num_returns=len(waiting), timeout=timeout)
-        if waiting:
-            total = ray.cluster_resources().get("CPU", 0.0)
-            free = ray.available_resources().get("CPU", 0.0)
-            raise FleetError(
-                f"{len(waiting)} of {self._n_actors} actors did not start within {self._start_timeout_seconds:g} s; the cluster "
-                f"has {total:g} CPUs, {free:g} of them free: start fewer actors, or wait until other programs have ended"
-            )
-        answers = [_fetch(reference) for reference in references]
-        for answer in answers:
-            if isinstance(answer, WorkerLostError):
-                raise FleetError(f"an actor died while it started: {answer}")
-            if isinstance(answer, BaseException):
-                raise answer
-        return answers
+    def _open_sessions(self, workers: list[_Worker]) -> None:
+        opening = [worker.handle.open.remote() for worker in workers]
+        if _wait_for_all(opening, _OPEN_SECONDS):
+            raise FleetError(f"the backend's sessions were not open after {_OPEN_SECONDS:g} s")
+        _started(opening)
 
     def _joined(self, worker: _Worker, hello: Hello) -> None:
         worker.hello = hello
@@ -390,6 +382,7 @@ class RayFleet:
             return
         self._workers_lost += 1
         self._last_loss = str(error)
+        _log.info("%s is lost: %s", worker.name, error)
         _kill(worker.handle)  # out of reach is not dead: an actor that comes back must not hold CPUs
         self._calls = {
             reference: call for reference, call in self._calls.items() if call.worker is not worker
@@ -403,6 +396,7 @@ class RayFleet:
         while len(self._workers) < self._n_actors and self._replacements_left > 0:
             self._replacements_left -= 1
             worker = self._spawn()
+            _log.info("%s is started in its place; %d more may be", worker.name, self._replacements_left)
             self._calls[worker.handle.open.remote()] = _Call(worker, None)
 
     def _check_alive(self) -> None:
@@ -544,6 +538,30 @@ def _fetch(reference: Any) -> Any:
         return ExecutionError(f"an actor's answer cannot be read: {type(error).__name__}: {error}")
 
 
+def _wait_for_all(references: list[Any], seconds: float) -> int:
+    """Wait until all calls have ended; returns how many had not after `seconds`."""
+    deadline = time.monotonic() + seconds
+    waiting = references
+    while waiting and (left := deadline - time.monotonic()) > 0:
+        _, waiting = ray.wait(waiting, num_returns=len(waiting), timeout=min(left, _POLL_SECONDS))
+    return len(waiting)
+
+
+def _started(references: list[Any]) -> list[Hello]:
+    """The answers of actors that were started.
+
+    Raises:
+        FleetError: one died; QfleetError: the backend could not be opened.
+    """
+    answers = [_fetch(reference) for reference in references]
+    for answer in answers:
+        if isinstance(answer, WorkerLostError):
+            raise FleetError(f"an actor died while it started: {answer}")
+        if isinstance(answer, BaseException):
+            raise answer
+    return answers
+
+
 def _reason(error: BaseException) -> str:
     """Ray's multi-line report of a death on one line."""
     lines = [line.strip() for line in str(error).splitlines()]
@@ -613,3 +631,20 @@ def _init_ray(address: str) -> None:
     except Exception as error:  # Ray raises ConnectionError, ValueError, RuntimeError and others here
         what = "start Ray" if address == "local" else f"join the Ray cluster at {address!r}"
         raise FleetError(f"cannot {what}: {error}") from error
+    _keep_stdout_clean()
+
+
+def _keep_stdout_clean() -> None:
+    """Send Ray's reports of dead workers to the log.
+
+    A thread of Ray's prints them to standard output, log_to_driver or not, where they would stand in the middle of ``--json`` output;
+    Ray has no setting for it. Nothing depends on this: where a later Ray has no such function, the reports are printed.
+    """
+    from ray._private import worker as ray_worker
+
+    def to_log(data: dict[str, Any], ignore_prefix: bool = False) -> None:
+        for line in data.get("lines", ()):
+            _log.info("Ray: %s", line)
+
+    if hasattr(ray_worker, "print_to_stdstream"):
+        ray_worker.print_to_stdstream = to_log

@@ -152,8 +152,7 @@ class Trainer:
                 display.phase("saving")
                 tracked = tracker.finish("KILLED", timeout_seconds=5.0)
                 self._seconds["total"] = time.perf_counter() - started
-                partial = dict(state.history[-1].metrics) if state.history else {}
-                result = self._result(run, folder, state, partial, tracked)
+                result = self._result(run, folder, state, _best_metrics(state), tracked)
                 raise TrainingInterrupted(folder.name, state.step, result) from None
             with self._phase("log"):
                 display.phase("logging the rest to MLflow")
@@ -210,7 +209,7 @@ class Trainer:
         ]
         with self._phase("train"):
             self._train(run, state, coordinator, Callbacks([*callbacks, *self._user_callbacks]))
-        metrics = dict(state.history[-1].metrics) if state.history else {}
+        metrics = _best_metrics(state)
         scores = None
         if len(run.data.test.targets):
             with self._phase("test"):
@@ -274,3 +273,8 @@ class Trainer:
             yield
         finally:
             self._seconds[name] += time.perf_counter() - started
+
+
+def _best_metrics(state: TrainState) -> dict[str, float]:
+    """Figures of the best epoch, by tracking name; empty before the first has ended."""
+    return dict(state.history[state.best_epoch - 1].metrics) if state.best_epoch else {}

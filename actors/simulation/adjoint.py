@@ -88,8 +88,8 @@ def wanted_operations(code, wanted):
 
 
 @inlined
-def reverse_sweep(code, base, wanted, buffers, state, scratch, first_lambda, out):
-    """out [V, Kj, width]: derivatives by the wanted angles for the V blocks ``buffers[first_lambda:]`` (lambda = P psi).
+def reverse_sweep(code, base, wanted, buffers, state, scratch, out):
+    """out [V, Kj, width]: derivatives by the wanted angles for the V blocks ``buffers[2:]`` (lambda = P psi).
 
     ``buffers[state]`` holds psi at the end of the circuit; all states are carried back to the first wanted operation.
     """
@@ -108,7 +108,7 @@ def reverse_sweep(code, base, wanted, buffers, state, scratch, first_lambda, out
         first_wanted += 1
     tile = np.empty((tile_rows(code), tile_length(width)))
     sums = np.empty((3, tile_length(width)))
-    places = first_lambda + np.arange(n_lambdas)
+    places = np.arange(2, 2 + n_lambdas)
     for stage in range(code.stage.size - 2, -1, -1):
         start, stop = code.stage[stage], code.stage[stage + 1]
         if stop <= first_wanted:
@@ -143,27 +143,34 @@ def run_block(code, seen, base, wanted, n_together, buffers, values, jacobian):
     width, n_paulis, n_qubits = len(base.angles.data), len(values), code.n_qubits
     zero, one = np.int64(0), np.int64(1)  # typed: a literal would make numba compile the callees again
     for first in range(0, n_paulis, n_together):
-        strings = np.arange(first, min(first + n_together, n_paulis))
+        stop = min(first + n_together, n_paulis)
         start_zero(buffers[0], width)
         state, scratch = advance(code, base, zero, code.n_operations, buffers, zero, one)
         if first == 0:
             exact_values(seen, buffers, state, scratch, n_qubits, width, values)
-        re, im = buffers[state, 0], buffers[state, 1]
-        for slot, m in enumerate(strings):
-            lam = buffers[2 + slot]
-            apply_pauli(
-                re,
-                im,
-                lam[0],
-                lam[1],
-                n_qubits,
-                width,
-                seen.flip[m],
-                seen.sign_mask[m],
-                seen.n_y[m],
-                seen.sign[m],
-            )
-        reverse_sweep(code, base, wanted, buffers, state, scratch, 2, jacobian[strings[0] : strings[-1] + 1])
+        for m in range(first, stop):
+            apply_pauli(seen, m, buffers[state], buffers[2 + m - first], n_qubits, width)
+        reverse_sweep(code, base, wanted, buffers, state, scratch, jacobian[first:stop])
+
+
+@kernel
+def filled_up(data, first, width):
+    """`width` rows of `data` [S, Kd] from `first` on, the last one repeated past the end."""
+    rows = np.empty((width, data.shape[1]))
+    for lane in range(width):
+        for column in range(data.shape[1]):
+            rows[lane, column] = data[min(first + lane, len(data) - 1), column]
+    return rows
+
+
+@kernel
+def store_lanes(found, derivatives, first, values, jacobian):
+    """Write the lanes of a block, [M, width] and [M, Kj, width], to the samples from `first` on, [S, M] and [S, M, Kj]."""
+    for lane in range(min(found.shape[1], len(values) - first)):
+        for m in range(found.shape[0]):
+            values[first + lane, m] = found[m, lane]
+            for k in range(derivatives.shape[1]):
+                jacobian[first + lane, m, k] = derivatives[m, k, lane]
 
 
 def _build(digest: int) -> Any:
@@ -173,14 +180,9 @@ def _build(digest: int) -> Any:
         buffers = np.empty((2 + n_together, 2, width << code.n_qubits))
         found, derivatives = np.empty((n_paulis, width)), np.zeros((n_paulis, n_wanted, width))
         for first in range(0, n_samples, width):
-            samples = np.empty(width, np.int64)
-            for lane in range(width):
-                samples[lane] = min(first + lane, n_samples - 1)
-            base = make_base(code, Angles(angles.shared, angles.column, angles.data[samples]))
+            base = make_base(code, Angles(angles.shared, angles.column, filled_up(angles.data, first, width)))
             run_block(code, seen, base, wanted, n_together, buffers, found, derivatives)
-            for lane in range(min(width, n_samples - first)):
-                values[first + lane] = found[:, lane]
-                jacobian[first + lane] = derivatives[:, :, lane]
+            store_lanes(found, derivatives, first, values, jacobian)
 
     return entry_point(adjoint)
 

@@ -71,18 +71,19 @@ def generator_product(re, im, lam_re, lam_im, n_qubits, width, bits, rows, entri
 
 
 @kernel
-def apply_pauli(re, im, out_re, out_im, n_qubits, width, flip, sign_mask, n_y, sign):
-    """out = sign P psi for the string that maps ``|j>`` to ``i**n_y (-1)**parity(j & sign_mask) |j ^ flip>``."""
+def apply_pauli(seen, m, psi, out, n_qubits, width):
+    """out = P psi for string m, which maps ``|j>`` to ``i**n_y (-1)**parity(j & sign_mask) |j ^ flip>``; blocks [2, .]."""
+    flip, sign_mask, n_y, sign = seen.flip[m], seen.sign_mask[m], seen.n_y[m], seen.sign[m]
     for j in range(np.int64(1) << n_qubits):
-        k = j ^ flip
+        low, to = j * width, (j ^ flip) * width
         factor = -sign if odd_parity(j & sign_mask) != (n_y % 4 >= 2) else sign
-        a, b = re[j * width : (j + 1) * width], im[j * width : (j + 1) * width]
-        to_re, to_im = out_re[k * width : (k + 1) * width], out_im[k * width : (k + 1) * width]
+        re, im = psi[0, low : low + width], psi[1, low : low + width]
+        to_re, to_im = out[0, to : to + width], out[1, to : to + width]
         if n_y % 2 == 0:
             for i in range(width):
-                to_re[i] = factor * a[i]
-                to_im[i] = factor * b[i]
+                to_re[i] = factor * re[i]
+                to_im[i] = factor * im[i]
         else:
             for i in range(width):
-                to_re[i] = -factor * b[i]
-                to_im[i] = factor * a[i]
+                to_re[i] = -factor * im[i]
+                to_im[i] = factor * re[i]

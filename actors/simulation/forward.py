@@ -113,6 +113,16 @@ def advance(code, base, start, stop, buffers, state, scratch):
 
 
 @kernel
+def make_lanes(order, first_circuit, n_samples, width):
+    """The Lanes of `width` consecutive circuits of the list "displacement-major, sample-minor"."""
+    sample, row = np.empty(width, np.int64), np.empty(width, np.int64)
+    for i in range(width):
+        sample[i] = (first_circuit + i) % n_samples
+        row[i] = order[(first_circuit + i) // n_samples]
+    return Lanes(sample, row)
+
+
+@kernel
 def copy_lanes(source, source_width, target, lane_sample, rows):
     """target lane i = source lane ``lane_sample[i]``, for the first `rows` basis rows."""
     width = lane_sample.size
@@ -217,22 +227,19 @@ def run_samples(code, seen, base, displaced, noise, first_sample, max_width, buf
     start_zero(buffers[state], n_samples)
     n_circuits = n_samples * n_rows
     for circuit0 in range(0, n_circuits, max_width):
-        circuits = np.arange(circuit0, min(circuit0 + max_width, n_circuits))
-        lanes = Lanes(circuits % n_samples, displaced.order[circuits // n_samples])
+        width = min(max_width, n_circuits - circuit0)
+        lanes = make_lanes(displaced.order, circuit0, n_samples, width)
         until = displaced.first_operation[circuit0 // n_samples]
         state, scratch = advance(code, base, done, until, buffers, state, scratch)
         done = until
         copy_lanes(buffers[state], n_samples, buffers[block], lanes.sample, 1 << min(done, code.n_qubits))
         block, scratch = finish_block(code, base, displaced, lanes, done, buffers, block, scratch)
-        found = np.empty((n_paulis, circuits.size))
+        found = np.empty((n_paulis, width))
         if noise.shots == 0:
-            exact_values(seen, buffers, block, scratch, code.n_qubits, circuits.size, found)
+            exact_values(seen, buffers, block, scratch, code.n_qubits, width, found)
         else:
-            samples, rows = first_sample + lanes.sample, noise.displacement_start + lanes.row
-            sampled_values(
-                seen, buffers, block, scratch, code.n_qubits, circuits.size, noise, rows, samples, found
-            )
-        for i in range(circuits.size):
+            sampled_values(seen, buffers, block, scratch, code.n_qubits, noise, lanes, first_sample, found)
+        for i in range(width):
             for m in range(n_paulis):
                 values[lanes.sample[i], lanes.row[i], m] = found[m, i]
 

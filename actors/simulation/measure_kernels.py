@@ -66,12 +66,8 @@ def flipped_expectation(re, im, n_qubits, width, flip, sign_mask, n_y, out):
             continue
         k = j ^ flip
         factor = -2.0 if odd_parity(j & sign_mask) != (n_y % 4 in (1, 2)) else 2.0
-        re_j, im_j, re_k, im_k = (
-            re[j * width : (j + 1) * width],
-            im[j * width : (j + 1) * width],
-            re[k * width : (k + 1) * width],
-            im[k * width : (k + 1) * width],
-        )
+        re_j, im_j = re[j * width : (j + 1) * width], im[j * width : (j + 1) * width]
+        re_k, im_k = re[k * width : (k + 1) * width], im[k * width : (k + 1) * width]
         if n_y % 2 == 0:
             for i in range(width):
                 out[i] = fma(factor, fma(re_k[i], re_j[i], im_k[i] * im_j[i]), out[i])
@@ -83,9 +79,10 @@ def flipped_expectation(re, im, n_qubits, width, flip, sign_mask, n_y, out):
 @kernel
 def exact_values(seen, buffers, state, scratch, n_qubits, width, values):
     """values [M, width] of all strings, from ``buffers[state]``; ``buffers[scratch]`` is destroyed."""
-    re, im = buffers[state, 0], buffers[state, 1]
+    end = width << n_qubits
+    re, im = buffers[state, 0, :end], buffers[state, 1, :end]
     if seen.plan_leaf[1] > 0:
-        probabilities(re, im, buffers[scratch, 0])
+        probabilities(re, im, buffers[scratch, 0, :end])
         walsh(seen, np.int64(0), n_qubits, width, buffers[scratch, 0], buffers[scratch, 1], values)
     for m in range(seen.flip.size):
         if seen.flip[m] != 0:

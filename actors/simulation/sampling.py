@@ -90,31 +90,38 @@ def rotate_basis(re, im, n_qubits, width, basis):
 
 
 @inlined
-def sampled_values(seen, buffers, state, scratch, n_qubits, width, noise, displacement, sample, values):
+def sampled_values(seen, buffers, state, scratch, n_qubits, noise, lanes, first_sample, values):
     """values [M, width]: means of the +-1 outcomes of ``noise.shots`` shots per group; ``buffers[scratch]`` is destroyed.
 
-    noise: see ``forward.Noise``. displacement, sample: int64 [width], the circuits' places in the run.
+    noise, lanes: see ``forward.Noise`` and ``forward.Lanes``. first_sample: the run's number of the block's sample 0.
     """
-    size = 1 << n_qubits
+    size, width = 1 << n_qubits, lanes.sample.size
     weights, counts = np.empty(size), np.empty(size, np.int64)
     threshold, alias = np.empty(size, np.uint32), np.empty(size, np.uint32)
     small, large = np.empty(size, np.int64), np.empty(size, np.int64)
     shots, keys = noise.shots, noise.keys
     words = np.empty((shots + 3) // 4 * 4, np.uint32)
-    plane0, plane1 = buffers[scratch, 0], buffers[scratch, 1]
+    end = width << n_qubits
+    re, im = buffers[state, 0, :end], buffers[state, 1, :end]
+    plane0, plane1 = buffers[scratch, 0, :end], buffers[scratch, 1, :end]
     for group in range(keys.size):
         if needs_rotation(seen.group_basis[group]):
-            plane0[:] = buffers[state, 0]
-            plane1[:] = buffers[state, 1]
+            for i in range(end):
+                plane0[i] = re[i]
+                plane1[i] = im[i]
             rotate_basis(plane0, plane1, n_qubits, width, seen.group_basis[group])
             probabilities(plane0, plane1, plane0)
         else:
-            probabilities(buffers[state, 0], buffers[state, 1], plane0)
+            probabilities(re, im, plane0)
         for lane in range(width):
             for j in range(size):
                 weights[j] = plane0[j * width + lane]
             alias_table(weights, threshold, alias, small, large)
-            fill_words(keys[group], displacement[lane], sample[lane], noise.step, words)
+            displacement, sample = (
+                noise.displacement_start + lanes.row[lane],
+                first_sample + lanes.sample[lane],
+            )
+            fill_words(keys[group], displacement, sample, noise.step, words)
             draw_counts(threshold, alias, words, shots, n_qubits, counts)
             for j in range(size):
                 plane0[j * width + lane] = counts[j]

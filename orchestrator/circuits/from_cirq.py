@@ -54,7 +54,7 @@ def template_from_circuit(
             placed, unitary = _fixed(placed)
             gates.append(Gate(_name(placed), wires, None, np.zeros(1), unitary[None]))
         else:
-            expressions.append(sympy.expand(sympy.pi * _exponent(placed)))
+            expressions.append(_plain(sympy.expand(sympy.pi * _exponent(placed))))
             symbol = sympy.Symbol(f"{ANGLE_PREFIX}{len(expressions) - 1}")
             key = repr(_at(placed, 1.0).gate)
             if key not in known:
@@ -142,6 +142,11 @@ def _exponent(op: cirq.Operation) -> Any:
         return _exponent(op.sub_operation)
     assert isinstance(op.gate, cirq.EigenGate)
     return op.gate.exponent
+
+
+def _plain(expression: sympy.Expr) -> sympy.Expr:
+    """`expression` with symbols known by their names alone: to sympy, a symbol made with `real=True` is another one."""
+    return expression.xreplace({symbol: sympy.Symbol(symbol.name) for symbol in expression.free_symbols})
 
 
 def _at(op: cirq.Operation, exponent: Any) -> cirq.Operation:

@@ -80,14 +80,12 @@ class Model:
         Raises:
             CircuitError: circuit, expression or observable is refused; the text says which.
         """
-        by_name = {
-            symbol.name: symbol for symbol in cirq.parameter_symbols(circuit)
-        }  # with the assumptions they were made with
-        feature_symbols = [by_name.get(str(f), sympy.Symbol(str(f))) for f in features]
+        feature_symbols = [sympy.Symbol(str(f)) for f in features]
         if params is None:
-            param_symbols = sorted(set(by_name.values()) - set(feature_symbols), key=_natural)
+            rest = {sympy.Symbol(name) for name in cirq.parameter_names(circuit)} - set(feature_symbols)
+            param_symbols = sorted(rest, key=_natural)
         else:
-            param_symbols = [by_name.get(str(p), sympy.Symbol(str(p))) for p in params]
+            param_symbols = [sympy.Symbol(str(p)) for p in params]
         listed = [*param_symbols, *feature_symbols]
         if len(set(listed)) != len(listed):
             twice = next(symbol for symbol in listed if listed.count(symbol) > 1)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import statistics
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -143,11 +146,12 @@ def test_an_actor_that_died_between_two_runs_is_noticed(start: Start):
 def test_no_actor_left_and_none_to_come_is_said_clearly(start: Start):
     fleet = start(SlowBackend(), max_replacements=0)
     jobs = make_jobs(20, CIRCUIT)
+    results = fleet.run(jobs)
+    next(results)
+    for name in fleet.worker_pids():
+        sigkill(fleet, name)
     with pytest.raises(FleetError, match=r"every actor is lost \(2 in all\).*resume") as caught:
-        for n_results, _ in enumerate(fleet.run(jobs)):
-            if n_results == 3:
-                for name in fleet.worker_pids():
-                    sigkill(fleet, name)
+        list(results)
     assert "\n" not in str(caught.value)
     assert fleet.n_workers == 0
 
@@ -269,8 +273,7 @@ def test_an_interrupt_at_any_moment_leaves_the_fleet_usable(start: Start):
     for n in range(1, 9):
         threading.Timer(0.011 * n, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
         with pytest.raises(KeyboardInterrupt):
-            while True:
-                list(fleet.run(jobs))
+            list(itertools.chain.from_iterable(fleet.run(jobs) for _ in itertools.count()))
     assert values_by_id(list(fleet.run(jobs))) == expected_values(jobs)
     assert fleet.n_workers == 2
 
@@ -303,5 +306,28 @@ def test_the_timeline_keeps_the_last_jobs(start: Start):
         own = sorted(span for span in spans if span.worker == worker)
         assert own
         times = sorted((span.started_at, span.finished_at) for span in own)
-        assert all(end <= begin for (_, end), (begin, _) in zip(times, times[1:], strict=False))
+        assert all(end <= begin for (_, end), (begin, _) in itertools.pairwise(times))
     assert fleet.stats().busy_seconds > 0
+
+
+OWN_RAY = """
+import os, signal, time, ray
+from actors.ray_fleet import RayFleet
+from tests.contract.test_dispatcher_conformance import CosineBackend, make_circuit, make_jobs
+
+if __name__ == "__main__":
+    with RayFleet(CosineBackend(), 1) as fleet:
+        fleet.register(make_circuit())
+        os.kill(fleet.worker_pids()["actor-0"], signal.SIGKILL)
+        n_results = len(list(fleet.run(make_jobs(5, make_circuit()))))
+        time.sleep(1)  # for Ray's report of the death
+    print(n_results, fleet.stats().workers_lost, ray.is_initialized())
+"""
+
+
+def test_a_ray_of_its_own_ends_with_the_fleet_and_prints_nothing():
+    run = subprocess.run(
+        [sys.executable, "-c", OWN_RAY], capture_output=True, text=True, timeout=50, check=True
+    )
+    assert run.stdout == "5 1 False\n"
+    assert run.stderr == ""

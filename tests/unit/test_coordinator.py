@@ -1,0 +1,140 @@
+"""Coordinator: capability checks before anything is sent, sizing by measured speed, wrong answers refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import cirq
+import numpy as np
+import pytest
+import sympy
+
+from orchestrator.circuits.from_cirq import template_from_circuit
+from orchestrator.circuits.measured import MeasuredCircuit
+from orchestrator.coordinator import Coordinator
+from orchestrator.errors import CapabilityError, ExecutionError
+from orchestrator.gradients.parameter_shift import ParameterShift
+from orchestrator.models.angle_map import Angles
+from orchestrator.planning.derivative import DirectDerivative
+from orchestrator.planning.noise_keys import noise_keys
+from orchestrator.planning.plan import EvaluationPlan
+from orchestrator.protocols import Capabilities
+
+TEMPLATE, _ = template_from_circuit(cirq.Circuit(cirq.ry(sympy.Symbol("a"))(q) for q in cirq.LineQubit.range(3)))
+CIRCUIT = MeasuredCircuit(TEMPLATE, ("ZZI", "IXX"))
+ANGLES = Angles(np.zeros(3), np.array([0]), np.linspace(0, 1, 8)[:, None])
+ALL = Capabilities(is_exact=True, has_shots=True, has_jacobian=True, max_qubits=3)
+WANTED = np.arange(3)
+VALUES = EvaluationPlan(CIRCUIT, ANGLES)
+DIRECT = EvaluationPlan(CIRCUIT, ANGLES, WANTED, DirectDerivative())
+SHIFTED = EvaluationPlan(CIRCUIT, ANGLES, WANTED, ParameterShift().derivative(TEMPLATE, WANTED))
+SAMPLED = replace(SHIFTED, shots=10, noise_keys=noise_keys(1, "t", CIRCUIT))
+
+
+@pytest.mark.parametrize(
+    ("change", "plan", "message"),
+    [
+        ({"max_qubits": 2}, VALUES, "3 qubits, the backend takes at most 2"),
+        ({"is_exact": False}, VALUES, r"set backend\.shots"),
+        ({"has_shots": False}, SAMPLED, r"leave backend\.shots out"),
+        ({"has_jacobian": False}, DIRECT, "parameter_shift"),
+        ({}, replace(DIRECT, shots=10, noise_keys=SAMPLED.noise_keys), "adjoint differentiation is exact"),
+    ],
+)
+def test_what_the_backend_cannot_do_is_refused_before_it_is_sent(
+    change: dict[str, Any], plan: EvaluationPlan, message: str, dense: SimpleNamespace
+) -> None:
+    dispatcher = dense.Dispatcher(dense.Backend())
+    coordinator = Coordinator(dispatcher, replace(ALL, **change))
+    with pytest.raises(CapabilityError, match=message):
+        coordinator.evaluate(plan)
+    assert dispatcher.circuits == {}
+    assert dispatcher.jobs == []
+
+
+def test_each_way_of_evaluating_a_circuit_is_checked(dense: SimpleNamespace) -> None:
+    coordinator = Coordinator(dense.Dispatcher(dense.Backend()), replace(ALL, has_jacobian=False, has_shots=False))
+    coordinator.evaluate(SHIFTED)
+    for plan in (DIRECT, SAMPLED):
+        with pytest.raises(CapabilityError):
+            coordinator.evaluate(plan)
+
+
+def test_more_workers_and_any_order_give_the_same_bits(dense: SimpleNamespace) -> None:
+    rng = np.random.default_rng(1)
+
+    def shuffled(answers: list[Any]) -> list[Any]:
+        return [answers[i] for i in rng.permutation(len(answers))]
+
+    for plan in (VALUES, DIRECT, SHIFTED, SAMPLED):
+        alone = dense.coordinator().evaluate(plan)
+        for n_workers in (2, 3, 40):
+            coordinator = dense.coordinator(n_workers=n_workers, shuffle=shuffled)
+            first, second = coordinator.evaluate(plan), coordinator.evaluate(plan)
+            assert first.n_jobs == 1, "nothing is known of the speed yet"
+            assert second.n_jobs >= min(n_workers, 8)
+            for found in (first, second):
+                for name in ("values", "variances", "jacobian", "jacobian_variances"):
+                    left, right = getattr(found, name), getattr(alone, name)
+                    assert (left is None and right is None) or left.tobytes() == right.tobytes()
+
+
+def test_circuit_is_registered_once(dense: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    dispatcher = dense.Dispatcher(dense.Backend())
+    seen: list[str] = []
+    register = dispatcher.register
+    monkeypatch.setattr(dispatcher, "register", lambda circuit: (seen.append(circuit.key), register(circuit)))
+    coordinator = Coordinator(dispatcher, ALL)
+    for plan in (VALUES, SHIFTED, DIRECT, VALUES):
+        coordinator.evaluate(plan)
+    assert seen == [CIRCUIT.key]
+
+
+def test_jobs_are_cut_to_the_time_asked_for(dense: SimpleNamespace) -> None:
+    """The dense backend claims 0.1 ms a circuit: 8 samples x 7 displacements are 5.6 ms, so 2.8 jobs of 2 ms."""
+    dispatcher = dense.Dispatcher(dense.Backend())
+    coordinator = Coordinator(dispatcher, ALL, job_seconds=2e-3)
+    coordinator.evaluate(SHIFTED)
+    assert coordinator.evaluate(SHIFTED).n_jobs == 2
+
+
+def test_interrupt_is_safe_only_while_jobs_are_out(dense: SimpleNamespace) -> None:
+    seen: list[bool] = []
+    coordinator = dense.coordinator(shuffle=lambda answers: (seen.append(coordinator.is_evaluating), answers)[1])
+    coordinator.evaluate(VALUES)
+    assert seen == [True]
+    assert not coordinator.is_evaluating
+
+
+def test_interrupt_or_failure_leaves_the_coordinator_usable(dense: SimpleNamespace) -> None:
+    failures = iter([KeyboardInterrupt(), ExecutionError("no"), None])
+
+    def fail(answers: list[Any]) -> Sequence[Any]:
+        if error := next(failures):
+            raise error
+        return answers
+
+    coordinator = dense.coordinator(shuffle=fail)
+    for kind in (KeyboardInterrupt, ExecutionError):
+        with pytest.raises(kind):
+            coordinator.evaluate(VALUES)
+        assert not coordinator.is_evaluating
+    assert coordinator.evaluate(VALUES).n_circuits == 8
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda answers: [replace(answers[0], job_id="x" * 32)], "which was not sent"),
+        (lambda answers: [replace(answers[0], values=answers[0].values[:, :, :1])], "values is"),
+        (lambda answers: [replace(answers[0], values=answers[0].values * np.nan)], "not finite"),
+        (lambda answers: [answers[0], answers[0]], "the jobs cover 16 of the plan's 8"),
+        (lambda answers: [], "the jobs cover 0 of the plan's 8"),
+    ],
+)
+def test_wrong_answers_are_refused(spoil: Any, message: str, dense: SimpleNamespace) -> None:
+    with pytest.raises(ExecutionError, match=message):
+        dense.coordinator(shuffle=spoil).evaluate(VALUES)
