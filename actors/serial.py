@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 
 from actors.circuit_actor import CircuitActor, check_known
@@ -9,10 +10,13 @@ from actors.retry import Decision, RetryPolicy, UnknownCircuitError, error_for
 from orchestrator.circuits.measured import MeasuredCircuit
 from orchestrator.errors import FleetError
 from orchestrator.jobs import Job, JobResult
-from orchestrator.protocols import Backend, DispatcherStats
+from orchestrator.protocols import Backend, DispatcherStats, JobSpan
 
 _OVERHEAD_SECONDS = 5e-5
 """A call through the actor, measured; no process border is crossed."""
+
+_MAX_SPANS = 20_000
+"""Jobs that `timeline` remembers."""
 
 
 class SerialDispatcher:
@@ -32,6 +36,7 @@ class SerialDispatcher:
         self._jobs_retried = 0
         self._busy_seconds = 0.0
         self._cache_hits = 0
+        self._spans: deque[JobSpan] = deque(maxlen=_MAX_SPANS)
 
     @property
     def n_workers(self) -> int:
@@ -61,6 +66,7 @@ class SerialDispatcher:
             self._jobs_done += 1
             self._busy_seconds += result.compute_seconds
             self._cache_hits += result.cache_hit
+            self._spans.append(JobSpan(result.worker, result.job_id, result.started_at, result.finished_at))
             yield result
 
     def stats(self) -> DispatcherStats:
@@ -74,6 +80,10 @@ class SerialDispatcher:
             cache_hits=self._cache_hits,
             cache_lookups=self._jobs_done,
         )
+
+    def timeline(self) -> list[JobSpan]:
+        """The last jobs, in order."""
+        return list(self._spans)
 
     def close(self) -> None:
         """Close the session."""

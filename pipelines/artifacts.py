@@ -62,7 +62,7 @@ def log_outcome(
     plots.circuit_diagram(
         plots.drawn_gates(model), path / "circuit.png", n_qubits=model.template.n_qubits, title=title
     )
-    plots.circuit_text(model.template.circuit(), path / "circuit.txt")
+    plots.circuit_text(plots.labelled_circuit(model), path / "circuit.txt")
     files = ["training.png", "fleet_timeline.png", "circuit.png", "circuit.txt"]
     if scores is not None:
         files.append(_draw_scores(folder, scores))

@@ -23,7 +23,7 @@ from orchestrator.coordinator import Coordinator
 from orchestrator.errors import CheckpointError
 from orchestrator.models.model import Model
 from orchestrator.training.loop import initial_state, train
-from orchestrator.training.reports import StepReport
+from orchestrator.training.reports import StepReport, Totals
 from orchestrator.training.state import TrainState
 from pipelines.artifacts import log_outcome, start_tracker
 from pipelines.callbacks import Callback, Callbacks, Checkpointing, Display, Metrics
@@ -168,9 +168,10 @@ class Trainer:
         """The result of a run that has come to its end; whatever MLflow lacks of it is sent."""
         with self._phase("log"):
             tracked = ship_pending(folder.path, run.config.tracking)
-        metrics = dict(folder.read_json("result.json")["metrics"])
+        recorded = folder.read_json("result.json")
+        state.totals = Totals(recorded["circuits"], recorded["shots"], recorded["cost_usd"])  # the final test included
         self._seconds["total"] = time.perf_counter() - started
-        return self._result(run, folder, state, metrics, tracked)
+        return self._result(run, folder, state, dict(recorded["metrics"]), tracked)
 
     def _open(self, stack: ExitStack) -> tuple[PreparedRun, RunFolder, Checkpoints]:
         """The run, its folder (locked until `stack` closes) and its checkpoints; made new, or found."""

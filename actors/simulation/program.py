@@ -22,7 +22,8 @@ OPERATION = np.dtype(
     [
         (name, np.int64)
         for name in ("kind", "bit", "phase", "coefficient", "trig", "block_bit", "block", "generator")
-    ]
+    ],
+    align=True,
 )
 """One operation. kind: as above. bit: of a GROW or TURN; the row of `permutations` of a PERMUTE. phase: row of `phases`.
 The rest are places where its share begins (and the next operation's ends): its first real coefficient row, its first trig row,
@@ -34,13 +35,14 @@ TRIG = np.dtype(
         ("even", np.float64, 4),
         ("odd", np.float64, 4),
         ("axis", np.float64, 3),
-    ]
+    ],
+    align=True,
 )
 """A pair cos(rate a), sin(rate a) that a gate's coefficients are made of; angle -1 is a fixed gate. For GROW and TURN one
 per rotation, with its quaternions and axis, see ``gate_algebra.Rotation``; for BLOCKS one per eigenphase."""
-ANGLE = np.dtype([(name, np.int64) for name in ("operation", "first", "stop")])
+ANGLE = np.dtype([(name, np.int64) for name in ("operation", "first", "stop")], align=True)
 """What an angle moves: its operation (the number of operations if none) and its trig rows."""
-BLOCK = np.dtype([(name, np.int64) for name in ("n_rows", "row", "coefficient", "term")])
+BLOCK = np.dtype([(name, np.int64) for name in ("n_rows", "row", "coefficient", "term")], align=True)
 """A dense m x m block of a gate: m, its first entry in `block_rows`, its first coefficient row (2 m m of them: real and imaginary
 part of the entries in row order), its first entry in `terms`."""
 

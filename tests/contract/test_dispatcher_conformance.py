@@ -90,6 +90,9 @@ def make_circuit(name: str = "a") -> MeasuredCircuit:
     return MeasuredCircuit(CircuitTemplate(2, 4, (), name), ("ZI", "IZ", "XX"))
 
 
+CIRCUIT = make_circuit()
+
+
 def make_jobs(n: int, circuit: MeasuredCircuit, step: int = 0) -> list[Job]:
     rng = np.random.default_rng(n)
     shifts = Displacements.single(np.arange(4), np.full(4, 0.5))
@@ -114,16 +117,15 @@ def values_by_id(results: list[JobResult]) -> dict[str, bytes]:
 def dispatcher(request: pytest.FixtureRequest) -> Iterator[Dispatcher]:
     backend = CosineBackend()
     is_ray = request.param == "ray"
-    made: Dispatcher = RayFleet(backend, 2, cpus_per_actor=0.5) if is_ray else SerialDispatcher(backend)
+    made: Dispatcher = RayFleet(backend, 2, cpus_per_actor=0.25) if is_ray else SerialDispatcher(backend)
     yield made
     made.close()
 
 
 @pytest.fixture
 def circuit(dispatcher: Dispatcher) -> MeasuredCircuit:
-    made = make_circuit()
-    dispatcher.register(made)
-    return made
+    dispatcher.register(CIRCUIT)
+    return CIRCUIT
 
 
 def test_every_job_is_answered_once_and_right(dispatcher: Dispatcher, circuit: MeasuredCircuit):
@@ -151,6 +153,12 @@ def test_it_says_how_large_it_is_and_what_a_job_costs(dispatcher: Dispatcher):
     assert dispatcher.n_workers >= 1
     assert dispatcher.stats().n_workers == dispatcher.n_workers
     assert 1e-6 < dispatcher.job_overhead_seconds < 0.1
+
+
+def test_the_timeline_ends_with_the_last_jobs(dispatcher: Dispatcher, circuit: MeasuredCircuit):
+    results = list(dispatcher.run(make_jobs(5, circuit)))
+    expected = [(r.worker, r.job_id, r.started_at, r.finished_at) for r in results]
+    assert [tuple(span) for span in dispatcher.timeline()[-5:]] == expected
 
 
 def test_circuits_are_compiled_once_per_worker(dispatcher: Dispatcher):
@@ -258,7 +266,7 @@ def test_every_dispatcher_gives_the_same_bits_on_the_real_engine():
     ]
     parts = [jobs[2].part(slice(i, i + 2), slice(0, 1)) for i in range(0, 8, 2)]
     found = []
-    for made in (SerialDispatcher(IdealBackend()), RayFleet(IdealBackend(), 2, cpus_per_actor=0.5)):
+    for made in (SerialDispatcher(IdealBackend()), RayFleet(IdealBackend(), 2, cpus_per_actor=0.25)):
         made.register(circuit)
         results = {result.job_id: result for result in made.run(jobs + parts)}
         made.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import signal
 import statistics
@@ -21,17 +22,16 @@ from actors.retry import RetryPolicy
 from orchestrator.errors import CapabilityError, ExecutionError, FleetError
 from orchestrator.jobs import Job, JobResult
 from tests.contract.test_dispatcher_conformance import (
+    CIRCUIT,
     CosineBackend,
     CosineSession,
     expected_values,
-    make_circuit,
     make_jobs,
     values_by_id,
 )
 
 pytestmark = [pytest.mark.usefixtures("local_ray"), pytest.mark.timeout(60)]
 
-CIRCUIT = make_circuit()
 KILLS_ITS_PROCESS = 999
 """A job of this step never returns."""
 
@@ -313,13 +313,13 @@ def test_the_timeline_keeps_the_last_jobs(start: Start):
 OWN_RAY = """
 import os, signal, time, ray
 from actors.ray_fleet import RayFleet
-from tests.contract.test_dispatcher_conformance import CosineBackend, make_circuit, make_jobs
+from tests.contract.test_dispatcher_conformance import CIRCUIT, CosineBackend, make_jobs
 
 if __name__ == "__main__":
     with RayFleet(CosineBackend(), 1) as fleet:
-        fleet.register(make_circuit())
+        fleet.register(CIRCUIT)
         os.kill(fleet.worker_pids()["actor-0"], signal.SIGKILL)
-        n_results = len(list(fleet.run(make_jobs(5, make_circuit()))))
+        n_results = len(list(fleet.run(make_jobs(5, CIRCUIT))))
         time.sleep(1)  # for Ray's report of the death
     print(n_results, fleet.stats().workers_lost, ray.is_initialized())
 """
@@ -331,3 +331,37 @@ def test_a_ray_of_its_own_ends_with_the_fleet_and_prints_nothing():
     )
     assert run.stdout == "5 1 False\n"
     assert run.stderr == ""
+
+
+JOINS = """
+import json, os, ray
+from actors.ray_fleet import RayFleet
+from tests.contract.test_dispatcher_conformance import CIRCUIT, make_jobs
+from tests.integration.test_ray_fleet import SlowBackend
+
+if __name__ == "__main__":
+    fleet = RayFleet(SlowBackend(), 2)
+    fleet.register(CIRCUIT)
+    n_results = len(list(fleet.run(make_jobs(5, CIRCUIT))))
+    print(json.dumps([n_results, list(fleet.worker_pids().values())]), flush=True)
+    while True:
+        list(fleet.run(make_jobs(50, CIRCUIT)))
+"""
+
+
+def test_a_running_cluster_is_joined_and_a_killed_driver_leaves_no_actor_behind():
+    address = ray.get_runtime_context().gcs_address
+    environment = os.environ | {"RAY_ADDRESS": address}  # as in `ray job submit`
+    with subprocess.Popen(
+        [sys.executable, "-c", JOINS], env=environment, stdout=subprocess.PIPE, text=True
+    ) as driver:
+        assert driver.stdout is not None
+        n_results, pids = json.loads(driver.stdout.readline())
+        assert n_results == 5
+        assert all(map(is_alive, pids))
+        assert (
+            ray.available_resources().get("CPU", 0.0) == 0.0
+        )  # they run in this Ray, not in one of their own
+        driver.kill()
+    wait_until(lambda: not any(map(is_alive, pids)))
+    wait_until(lambda: ray.available_resources().get("CPU") == 2.0)
