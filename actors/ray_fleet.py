@@ -412,7 +412,6 @@ class RayFleet:
 
     def _pump(self) -> None:
         """One turn: wait for something to finish, take in all that has, send what can be sent."""
-        self._withdraw_abandoned()
         ready, rest = [], []
         if self._calls:
             ready, rest = ray.wait(list(self._calls), num_returns=1, timeout=_POLL_SECONDS)
@@ -427,6 +426,7 @@ class RayFleet:
         self._send()
 
     def _send(self) -> None:
+        self._withdraw_abandoned()
         for assignment in self._scheduler.assignments():
             worker = self._workers[assignment.worker]
             job = self._runs[assignment.job].jobs[assignment.job]

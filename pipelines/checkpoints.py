@@ -145,7 +145,7 @@ class Checkpoints:
                     history=[_report(entry) for entry in manifest["history"]],
                     **{name: manifest[name] for name in _SCALARS},
                 )
-        except Exception as error:  # intact, but not what `save` writes; zipfile and numpy raise a dozen kinds
+        except Exception as error:  # intact, but not what `save` writes: a dozen kinds of error
             raise CheckpointError(f"{path} does not hold a state of training: {error}") from None
 
     def _manifest(self, state: TrainState, digest: str) -> dict[str, Any]:

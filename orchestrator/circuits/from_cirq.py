@@ -86,7 +86,7 @@ def template_from_json(text: str) -> CircuitTemplate:
     return CircuitTemplate(found.n_qubits, found.n_angles, gates, text)
 
 
-def _packed(circuit: cirq.Circuit, line: dict[cirq.Qid, cirq.LineQubit]) -> cirq.Circuit:
+def _packed(circuit: cirq.Circuit, line: dict[cirq.Qid, cirq.Qid]) -> cirq.Circuit:
     """The pieces of `circuit` on line qubits, in moments, so that the gates stand in the order in which JSON will hold them.
 
     An idle qubit gets an identity, or JSON would forget it. A global phase is left out: no expectation value feels it.

@@ -34,7 +34,11 @@ def slopes(function: Callable[[np.ndarray], float], point: np.ndarray, h: float 
     steps = h * np.eye(len(point))
     return np.array(
         [
-            (8 * (function(point + s) - function(point - s)) - (function(point + 2 * s) - function(point - 2 * s))) / (12 * h)
+            (
+                8 * (function(point + s) - function(point - s))
+                - (function(point + 2 * s) - function(point - 2 * s))
+            )
+            / (12 * h)
             for s in steps
         ]
     )
@@ -49,7 +53,7 @@ def unitary_of(template: CircuitTemplate, angles: np.ndarray) -> np.ndarray:
     return cirq.unitary(cirq.Circuit(operations))
 
 
-# --- Feature maps, ansätze, entanglements ------------------------------------------------------------------------------------------------
+# --- Feature maps, ansätze, entanglements ------------------------------
 
 
 def blocks() -> list[Any]:
@@ -60,7 +64,11 @@ def blocks() -> list[Any]:
         for name in registry.FEATURE_MAPS:
             block = resolve("feature map", name)(ModelConfig(n_qubits=n))
             symbols = list(sympy.symbols(f"x0:{block.n_features}"))
-            found.append(pytest.param(lambda b=block, q=qubits, s=symbols: b.operations(q, s), symbols, n, id=f"{name}-{n}"))
+            found.append(
+                pytest.param(
+                    lambda b=block, q=qubits, s=symbols: b.operations(q, s), symbols, n, id=f"{name}-{n}"
+                )
+            )
         for name, pattern in itertools.product(registry.ANSATZE, ENTANGLEMENT_NAMES):
             ansatz, pairs = resolve("ansatz", name)(), resolve("entanglement", pattern)(n)
             symbols = list(sympy.symbols(f"p0:{ansatz.params_per_layer(n)}"))
@@ -70,7 +78,9 @@ def blocks() -> list[Any]:
 
 
 @pytest.mark.parametrize(("make", "symbols", "n_qubits"), blocks())
-def test_block_is_a_circuit_of_single_angle_gates(make: Any, symbols: list[sympy.Symbol], n_qubits: int) -> None:
+def test_block_is_a_circuit_of_single_angle_gates(
+    make: Any, symbols: list[sympy.Symbol], n_qubits: int
+) -> None:
     """Every symbol is used, every angle moves one gate, and the gates multiply to cirq's own unitary."""
     circuit = cirq.Circuit(make())
     assert circuit.all_qubits() == set(cirq.LineQubit.range(n_qubits)), "every qubit is touched"
@@ -135,11 +145,14 @@ def test_entanglement(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("feature_map", "ansatz", "entanglement"), itertools.product(registry.FEATURE_MAPS, registry.ANSATZE, ENTANGLEMENT_NAMES)
+    ("feature_map", "ansatz", "entanglement"),
+    list(itertools.product(registry.FEATURE_MAPS, registry.ANSATZE, ENTANGLEMENT_NAMES)),
 )
 def test_configured_model(feature_map: str, ansatz: str, entanglement: str) -> None:
     """Right shapes, and the same model every time it is made."""
-    config = ModelConfig(n_qubits=3, n_layers=2, feature_map=feature_map, ansatz=ansatz, entanglement=entanglement)
+    config = ModelConfig(
+        n_qubits=3, n_layers=2, feature_map=feature_map, ansatz=ansatz, entanglement=entanglement
+    )
     model, again = Model.from_config(config), Model.from_config(config)
     assert model.measured.key == again.measured.key
     assert model.n_circuit_params == 2 * resolve("ansatz", ansatz)().params_per_layer(3)
@@ -154,7 +167,7 @@ def test_configured_model(feature_map: str, ansatz: str, entanglement: str) -> N
         assert (len(reuploaded.angle_map.data_columns) == 2 * len(model.angle_map.data_columns)) == repeated
 
 
-# --- Heads ----------------------------------------------------------------------------------------------------------------------------------
+# --- Heads ------------------------------
 
 
 @pytest.mark.parametrize("name", registry.HEADS)
@@ -171,12 +184,14 @@ def test_head(name: str, n_outputs: int) -> None:
     observables, weights = rng.uniform(-1, 1, (4, n_outputs)), rng.normal(size=(4, n_outputs))
     assert head.forward(params, observables).shape == (4, n_outputs)
     of_observables, of_params = head.backward(params, observables, weights)
-    np.testing.assert_allclose(of_params, slopes(lambda p: np.sum(weights * head.forward(p, observables)), params), atol=1e-9)
+    np.testing.assert_allclose(
+        of_params, slopes(lambda p: np.sum(weights * head.forward(p, observables)), params), atol=1e-9
+    )
     flat = slopes(lambda o: np.sum(weights * head.forward(params, o.reshape(4, -1))), observables.ravel())
     np.testing.assert_allclose(of_observables.ravel(), flat, atol=1e-9)
 
 
-# --- Losses ---------------------------------------------------------------------------------------------------------------------------------
+# --- Losses ------------------------------
 
 N_CLASSES = {"binary": 2, "multiclass": 4, "regression": 0}
 
@@ -197,7 +212,9 @@ def test_loss_gradient(name: str, n: int) -> None:
     value, gradient = loss.value_and_gradient(outputs, targets)
     assert isinstance(value, float)
     assert gradient.shape == outputs.shape
-    expected = slopes(lambda o: loss.value_and_gradient(o.reshape(outputs.shape), targets)[0], outputs.ravel())
+    expected = slopes(
+        lambda o: loss.value_and_gradient(o.reshape(outputs.shape), targets)[0], outputs.ravel()
+    )
     np.testing.assert_allclose(gradient.ravel(), expected, atol=1e-10)
     np.testing.assert_array_equal(outputs, before)
 
@@ -244,11 +261,15 @@ def test_loss_predictions_and_metrics(name: str) -> None:
         np.testing.assert_allclose(metrics["rmse"], np.sqrt(np.mean((answer["prediction"] - targets) ** 2)))
 
 
-# --- Optimizers and schedules -----------------------------------------------------------------------------------------------------------------
+# --- Optimizers and schedules ------------------------------
 
 
 def minimise(
-    name: str, gradient: Callable[[np.ndarray], np.ndarray], start: np.ndarray, rates: np.ndarray, **options: Any
+    name: str,
+    gradient: Callable[[np.ndarray], np.ndarray],
+    start: np.ndarray,
+    rates: np.ndarray,
+    **options: Any,
 ) -> np.ndarray:
     transform = build_optimizer(OptimizerConfig(name=name, **options))
     params, state = start.copy(), transform.init(start)
@@ -317,7 +338,7 @@ def test_schedule(name: str) -> None:
     assert schedule(config, 0, 1, []) == pytest.approx(0.3)
 
 
-# --- Gradient rules -----------------------------------------------------------------------------------------------------------------------------
+# --- Gradient rules ------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -352,14 +373,20 @@ def test_gradient_rule_is_the_derivative(name: str, coordinator: Coordinator) ->
 
     def by_cirq(angles: np.ndarray, which: int) -> float:
         resolver = {f"a{k}": float(a) for k, a in enumerate(angles)}
-        return float(np.real(simulator.simulate_expectation_values(symbolic, strings[which], resolver, qubit_order=q)[0]))
+        return float(
+            np.real(
+                simulator.simulate_expectation_values(symbolic, strings[which], resolver, qubit_order=q)[0]
+            )
+        )
 
     rng = np.random.default_rng(1)
     point = rng.uniform(-3, 3, template.n_angles)
     expected = np.array([slopes(lambda a, m=m: by_cirq(a, m), point) for m in range(3)])
     angles = Angles(np.where(np.arange(7) == 2, 99.0, point), np.array([2]), np.full((2, 1), point[2]))
     for wanted in (np.arange(7), np.array([2, 3, 6]), np.array([5])):
-        evaluation = coordinator.evaluate(EvaluationPlan(circuit, angles, wanted, rule.derivative(template, wanted)))
+        evaluation = coordinator.evaluate(
+            EvaluationPlan(circuit, angles, wanted, rule.derivative(template, wanted))
+        )
         assert evaluation.jacobian is not None
         for sample in evaluation.jacobian:
             np.testing.assert_allclose(sample, expected[:, wanted], atol=1e-10)

@@ -28,7 +28,7 @@ TO_Z_BASIS = {
 }
 
 
-# --- Random circuits ---------------------------------------------------------------------------------------------------------
+# --- Random circuits ------------------------------
 
 Angle = Callable[[], Any]
 
@@ -123,7 +123,7 @@ def random_circuit() -> Callable[..., cirq.Circuit]:
     return draw
 
 
-# --- The reference: cirq -----------------------------------------------------------------------------------------------------
+# --- The reference: cirq ------------------------------
 
 
 def _cirq_expectations(
@@ -149,7 +149,7 @@ def cirq_expectations() -> Callable[..., np.ndarray]:
     return _cirq_expectations
 
 
-# --- A dense simulator and a dispatcher of our own ----------------------------------------------------------------------------
+# --- A dense simulator and a dispatcher of our own ------------------------------
 
 
 def _embedded(matrix: np.ndarray, wires: Sequence[int], state: np.ndarray) -> np.ndarray:
@@ -159,12 +159,15 @@ def _embedded(matrix: np.ndarray, wires: Sequence[int], state: np.ndarray) -> np
     return np.moveaxis(moved, range(n), wires)
 
 
+ALL = Capabilities(is_exact=True, has_shots=True, has_jacobian=True, max_qubits=8)
+
+
 @dataclass(frozen=True)
 class DenseBackend:
     """State vectors one at a time, straight from the definition of a template: slow, short, obviously right."""
 
     name: str = "dense"
-    capabilities: Capabilities = Capabilities(is_exact=True, has_shots=True, has_jacobian=True, max_qubits=8)
+    capabilities: Capabilities = ALL
 
     def open_session(self) -> DenseBackend:
         return self

@@ -19,7 +19,11 @@ def random_expressions(rng: np.random.Generator, n_angles: int) -> list[sympy.Ex
     for _ in range(n_angles):
         total = sympy.Float(rng.normal()) if rng.random() < 0.5 else sympy.Integer(0)
         for _ in range(rng.integers(0, 4)):
-            term = sympy.Float(rng.normal()) if rng.random() < 0.5 else sympy.Rational(int(rng.integers(1, 9)), 7) * sympy.pi
+            term = (
+                sympy.Float(rng.normal())
+                if rng.random() < 0.5
+                else sympy.Rational(int(rng.integers(1, 9)), 7) * sympy.pi
+            )
             if rng.random() < 0.7:
                 term *= PARAMS[rng.integers(len(PARAMS))]
             for _ in range(rng.integers(0, 4)):
@@ -50,18 +54,24 @@ def test_angles_are_what_sympy_says() -> None:
         for s, row in enumerate(features):
             point = dict(zip([*PARAMS, *FEATURES], map(float, [*params, *row]), strict=True))
             # terms are at most a few hundred in size and at most five in number
-            np.testing.assert_allclose(found[s], [float(e.subs(point)) for e in expressions], rtol=1e-13, atol=1e-12)
+            np.testing.assert_allclose(
+                found[s], [float(e.subs(point)) for e in expressions], rtol=1e-13, atol=1e-12
+            )
 
 
 def test_pullback_is_the_transposed_derivative() -> None:
     """Angles are linear in the parameters, so a unit step in one parameter gives its exact column of the Jacobian."""
     rng = np.random.default_rng(2)
     for _ in range(20):
-        mapping = AngleMap.from_expressions(random_expressions(rng, int(rng.integers(1, 7))), PARAMS, FEATURES)
+        mapping = AngleMap.from_expressions(
+            random_expressions(rng, int(rng.integers(1, 7))), PARAMS, FEATURES
+        )
         params, features = rng.normal(size=4), rng.uniform(-2, 2, (3, 3))
         weights = rng.normal(size=(3, mapping.n_angles))
         base = full_angles(mapping, params, features)
-        expected = [np.sum(weights * (full_angles(mapping, params + step, features) - base)) for step in np.eye(4)]
+        expected = [
+            np.sum(weights * (full_angles(mapping, params + step, features) - base)) for step in np.eye(4)
+        ]
         np.testing.assert_allclose(mapping.pullback(weights, features), expected, rtol=1e-12, atol=1e-10)
 
 
@@ -102,12 +112,17 @@ def test_no_angles_and_no_samples() -> None:
     np.testing.assert_array_equal(mapping.pullback(np.zeros((0, 1)), np.zeros((0, 3))), np.zeros(4))
 
 
-@pytest.mark.parametrize("expressions", [[FEATURES[1], FEATURES[0]], [FEATURES[1] ** 2 * FEATURES[0], FEATURES[2]]])
+@pytest.mark.parametrize(
+    "expressions", [[FEATURES[1], FEATURES[0]], [FEATURES[1] ** 2 * FEATURES[0], FEATURES[2]]]
+)
 def test_monomials(expressions: list[sympy.Expr]) -> None:
     """Both ways of encoding: plain features, and products of powers (negative features included)."""
     mapping = AngleMap.from_expressions(expressions, [], FEATURES)
     features = np.array([[-1.5, 2.0, 0.0], [0.5, -3.0, 4.0]])
-    expected = [[float(e.subs(dict(zip(FEATURES, row, strict=True)))) for e in expressions] for row in features.tolist()]
+    expected = [
+        [float(e.subs(dict(zip(FEATURES, row, strict=True)))) for e in expressions]
+        for row in features.tolist()
+    ]
     np.testing.assert_allclose(full_angles(mapping, np.empty(0), features), expected, rtol=1e-15)
 
 

@@ -18,7 +18,9 @@ from orchestrator.planning.plan import EvaluationPlan
 
 def make_plan(n_samples: int, n_angles: int, *, direct: bool = False) -> EvaluationPlan:
     q = cirq.LineQubit(0)
-    template, _ = template_from_circuit(cirq.Circuit(cirq.rx(sympy.Symbol(f"s{k}"))(q) for k in range(n_angles)))
+    template, _ = template_from_circuit(
+        cirq.Circuit(cirq.rx(sympy.Symbol(f"s{k}"))(q) for k in range(n_angles))
+    )
     wanted = np.arange(n_angles)
     angles = Angles(np.zeros(n_angles), np.array([0]), np.arange(float(n_samples))[:, None])
     derivative = DirectDerivative() if direct else ParameterShift().derivative(template, wanted)
@@ -36,7 +38,9 @@ def test_number_of_jobs_grows_with_the_work() -> None:
         assert counts == sorted(counts), "more work, never fewer jobs"
         for seconds, count in zip(work, counts, strict=True):
             assert 1 <= count <= max(n_workers, seconds / job_seconds)
-            assert count <= n_workers or count % n_workers == 0, "beyond one each, a whole number for every worker"
+            assert count <= n_workers or count % n_workers == 0, (
+                "beyond one each, a whole number for every worker"
+            )
 
 
 def test_number_of_jobs_is_the_best_one() -> None:
@@ -47,7 +51,9 @@ def test_number_of_jobs_is_the_best_one() -> None:
         seconds = overhead * 10 ** rng.uniform(-1, 4)
         chosen = n_jobs_for(seconds, n_workers, overhead, job_seconds=1e9)
         cost = [seconds / j + overhead * j for j in range(1, n_workers + 1)]
-        assert cost[chosen - 1] <= 1.061 * min(cost)  # rounding sqrt(c/o) = 1.5 to 2 or 1 costs (2 + 9/8) / (1 + 9/4) at worst
+        assert cost[chosen - 1] <= 1.061 * min(
+            cost
+        )  # rounding sqrt(c/o) = 1.5 to 2 or 1 costs (2 + 9/8) / (1 + 9/4) at worst
 
 
 def test_no_overhead_known() -> None:

@@ -34,7 +34,17 @@ ROOT = Path(__file__).parents[2]
 def make_state(step: int = 7) -> TrainState:
     rng = np.random.default_rng(step)
     epoch = EpochReport(
-        1, 3, 4, {"train/epoch_loss": 0.1 + 0.2, "val/loss": 1e-300}, "val/loss", True, 1, 1e-300, 0.05, Totals(40, 0, 0.1), 1.5
+        1,
+        3,
+        4,
+        {"train/epoch_loss": 0.1 + 0.2, "val/loss": 1e-300},
+        "val/loss",
+        True,
+        1,
+        1e-300,
+        0.05,
+        Totals(40, 0, 0.1),
+        1.5,
     )
     return TrainState(
         params=rng.normal(size=6),
@@ -54,7 +64,11 @@ def make_state(step: int = 7) -> TrainState:
 
 def bits(state: TrainState) -> tuple[Any, ...]:
     arrays = {"params": state.params, "best_params": state.best_params} | state.optimizer
-    plain = {key: value for key, value in vars(state).items() if not isinstance(value, np.ndarray) and key != "optimizer"}
+    plain = {
+        key: value
+        for key, value in vars(state).items()
+        if not isinstance(value, np.ndarray) and key != "optimizer"
+    }
     return {key: (a.dtype.str, a.shape, a.tobytes()) for key, a in arrays.items()}, plain
 
 
@@ -153,7 +167,7 @@ def test_whole_checkpoint_of_this_place_is_kept_and_a_damaged_one_replaced(tmp_p
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
-# --- Damage ---------------------------------------------------------------------------------------------------------------------
+# --- Damage ------------------------------
 
 
 @pytest.mark.parametrize("name", ["state.npz", "manifest.json"])
@@ -172,7 +186,9 @@ def test_any_flipped_bit_of_the_arrays(tmp_path: Path) -> None:
     whole = (newer / "state.npz").read_bytes()
     rng = np.random.default_rng(1)
     for place in rng.integers(0, len(whole), 150):
-        (newer / "state.npz").write_bytes(whole[:place] + bytes([whole[place] ^ (1 << rng.integers(8))]) + whole[place + 1 :])
+        (newer / "state.npz").write_bytes(
+            whole[:place] + bytes([whole[place] ^ (1 << rng.integers(8))]) + whole[place + 1 :]
+        )
         with pytest.raises(CheckpointError):
             kept.load(newer)
     assert_older_is_used(kept, newer)
@@ -289,7 +305,7 @@ def test_another_configurations_checkpoint(tmp_path: Path) -> None:
         make(tmp_path, fingerprint="other").load_newest()
 
 
-# --- Failures while writing ------------------------------------------------------------------------------------------------------
+# --- Failures while writing ------------------------------
 
 
 @contextmanager
@@ -367,7 +383,9 @@ def test_killed_writer_never_leaves_an_unreadable_newest(tmp_path: Path) -> None
     rng = np.random.default_rng(1)
     reached = 0
     for _ in range(4):
-        process = subprocess.Popen([sys.executable, "-c", writer], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            [sys.executable, "-c", writer], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        )
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"

@@ -23,7 +23,9 @@ from orchestrator.planning.noise_keys import noise_keys
 from orchestrator.planning.plan import EvaluationPlan
 from orchestrator.protocols import Capabilities
 
-TEMPLATE, _ = template_from_circuit(cirq.Circuit(cirq.ry(sympy.Symbol("a"))(q) for q in cirq.LineQubit.range(3)))
+TEMPLATE, _ = template_from_circuit(
+    cirq.Circuit(cirq.ry(sympy.Symbol("a"))(q) for q in cirq.LineQubit.range(3))
+)
 CIRCUIT = MeasuredCircuit(TEMPLATE, ("ZZI", "IXX"))
 ANGLES = Angles(np.zeros(3), np.array([0]), np.linspace(0, 1, 8)[:, None])
 ALL = Capabilities(is_exact=True, has_shots=True, has_jacobian=True, max_qubits=3)
@@ -56,7 +58,9 @@ def test_what_the_backend_cannot_do_is_refused_before_it_is_sent(
 
 
 def test_each_way_of_evaluating_a_circuit_is_checked(dense: SimpleNamespace) -> None:
-    coordinator = Coordinator(dense.Dispatcher(dense.Backend()), replace(ALL, has_jacobian=False, has_shots=False))
+    coordinator = Coordinator(
+        dense.Dispatcher(dense.Backend()), replace(ALL, has_jacobian=False, has_shots=False)
+    )
     coordinator.evaluate(SHIFTED)
     for plan in (DIRECT, SAMPLED):
         with pytest.raises(CapabilityError):
@@ -103,7 +107,9 @@ def test_jobs_are_cut_to_the_time_asked_for(dense: SimpleNamespace) -> None:
 
 def test_interrupt_is_safe_only_while_jobs_are_out(dense: SimpleNamespace) -> None:
     seen: list[bool] = []
-    coordinator = dense.coordinator(shuffle=lambda answers: (seen.append(coordinator.is_evaluating), answers)[1])
+    coordinator = dense.coordinator(
+        shuffle=lambda answers: (seen.append(coordinator.is_evaluating), answers)[1]
+    )
     coordinator.evaluate(VALUES)
     assert seen == [True]
     assert not coordinator.is_evaluating

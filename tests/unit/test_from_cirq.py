@@ -26,7 +26,9 @@ def unitary_of(template: CircuitTemplate, angles: np.ndarray) -> np.ndarray:
     product = np.eye(2**template.n_qubits, dtype=complex)
     for gate in template.gates:
         matrix = gate.unitary(0.0 if gate.angle is None else angles[gate.angle])
-        placed = cirq.Circuit(cirq.MatrixGate(matrix, unitary_check_atol=1e-9)(*[qubits[w] for w in gate.qubits]))
+        placed = cirq.Circuit(
+            cirq.MatrixGate(matrix, unitary_check_atol=1e-9)(*[qubits[w] for w in gate.qubits])
+        )
         product = cirq.unitary(cirq.Circuit(cirq.I.on_each(*qubits), placed)) @ product
     return product
 
@@ -71,7 +73,8 @@ def test_kinds_that_must_be_taken_apart(name: str, parametrised_operations: dict
     template, expressions = template_from_circuit(circuit)
     point = {symbol: float(rng.uniform(-3, 3)) for symbol in cirq.parameter_symbols(circuit)}
     assert_same_up_to_phase(
-        unitary_of(template, values_of(expressions, point)), cirq.unitary(cirq.resolve_parameters(circuit, point))
+        unitary_of(template, values_of(expressions, point)),
+        cirq.unitary(cirq.resolve_parameters(circuit, point)),
     )
 
 
@@ -94,7 +97,9 @@ def test_gates_are_spectral(random_circuit: Callable[..., cirq.Circuit]) -> None
     for gate in template.gates:
         d = 2 ** len(gate.qubits)
         if gate.angle is None:
-            np.testing.assert_allclose(gate.projectors[0] @ gate.projectors[0].conj().T, np.eye(d), atol=TOLERANCE)
+            np.testing.assert_allclose(
+                gate.projectors[0] @ gate.projectors[0].conj().T, np.eye(d), atol=TOLERANCE
+            )
             assert gate.frequencies == ()
             np.testing.assert_array_equal(gate.generator, np.zeros((d, d)))
             continue
@@ -133,7 +138,10 @@ def test_frequencies(operation: cirq.Operation, frequencies: tuple[float, ...]) 
     state, bra = rng.normal(size=(2, d)) + 1j * rng.normal(size=(2, d))
     points = np.linspace(-4, 4, 31)
     scale = float(expression.subs(A, 1.0))
-    values = [abs(bra.conj() @ cirq.unitary(cirq.resolve_parameters(operation, {"a": p / scale})) @ state) ** 2 for p in points]
+    values = [
+        abs(bra.conj() @ cirq.unitary(cirq.resolve_parameters(operation, {"a": p / scale})) @ state) ** 2
+        for p in points
+    ]
     columns = [np.ones_like(points), *(f(w * points) for w in found for f in (np.cos, np.sin))]
     design = np.stack(columns, axis=1)
     fitted = design @ np.linalg.lstsq(design, np.array(values))[0]
@@ -146,7 +154,11 @@ def test_json_round_trip_is_exact_to_the_bit(random_circuit: Callable[..., cirq.
     for _ in range(15):
         template, _ = template_from_circuit(random_circuit(rng, 3, 10, lambda: random_expression(rng)))
         back = template_from_json(template.circuit_json)
-        assert (back.key, back.n_qubits, back.n_angles) == (template.key, template.n_qubits, template.n_angles)
+        assert (back.key, back.n_qubits, back.n_angles) == (
+            template.key,
+            template.n_qubits,
+            template.n_angles,
+        )
         assert len(back.gates) == len(template.gates)
         for new, old in zip(back.gates, template.gates, strict=True):
             assert (new.name, new.qubits, new.angle) == (old.name, old.qubits, old.angle)
@@ -187,8 +199,15 @@ def test_key_is_of_structure() -> None:
     def key(*operations: cirq.Operation) -> str:
         return template_from_circuit(cirq.Circuit(operations))[0].key
 
-    assert key(cirq.rx(A)(Q[0])) == key(cirq.rx(2 * B + 1)(Q[3])), "names, expressions and qubit labels do not matter"
-    different = {key(cirq.rx(A)(Q[0])), key(cirq.ry(A)(Q[0])), key(cirq.rx(A)(Q[0]), cirq.X(Q[0])), key(cirq.rx(0.1)(Q[0]))}
+    assert key(cirq.rx(A)(Q[0])) == key(cirq.rx(2 * B + 1)(Q[3])), (
+        "names, expressions and qubit labels do not matter"
+    )
+    different = {
+        key(cirq.rx(A)(Q[0])),
+        key(cirq.ry(A)(Q[0])),
+        key(cirq.rx(A)(Q[0]), cirq.X(Q[0])),
+        key(cirq.rx(0.1)(Q[0])),
+    }
     assert len(different) == 4
 
 

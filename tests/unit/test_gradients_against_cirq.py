@@ -53,7 +53,14 @@ def gradient_of(
 ) -> tuple[float, np.ndarray]:
     """Loss and gradient as the training loop computes them."""
     task = TrainingTask(
-        model, resolve("loss", loss_name)(), resolve("gradient rule", rule)(), batch, None, RunConfig(), OptimizerConfig(), None
+        model,
+        resolve("loss", loss_name)(),
+        resolve("gradient rule", rule)(),
+        batch,
+        None,
+        RunConfig(),
+        OptimizerConfig(),
+        None,
     )
     angles = model.angles(params, batch.features)
     plan = EvaluationPlan(model.measured, angles, model.differentiated_angles, task.derivative)
@@ -96,7 +103,7 @@ def assert_gradient_is_right(
         assert adjoint @ direction == pytest.approx(expected, abs=TOLERANCE, rel=TOLERANCE)
 
 
-# --- Circuits of all sorts ------------------------------------------------------------------------------------------------------------
+# --- Circuits of all sorts ------------------------------
 
 
 def random_expression(rng: np.random.Generator) -> sympy.Expr:
@@ -107,7 +114,10 @@ def random_expression(rng: np.random.Generator) -> sympy.Expr:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_random_circuits(
-    seed: int, random_circuit: Callable[..., cirq.Circuit], cirq_expectations: Expectations, ideal: Coordinator
+    seed: int,
+    random_circuit: Callable[..., cirq.Circuit],
+    cirq_expectations: Expectations,
+    ideal: Coordinator,
 ) -> None:
     rng = np.random.default_rng(seed)
     n_qubits = 2 + seed % 2
@@ -129,7 +139,7 @@ def test_random_circuits(
     assert_gradient_is_right(model, loss, batch, by_cirq, rng, ideal, n_directions=2)
 
 
-# --- Every configured model -------------------------------------------------------------------------------------------------------------
+# --- Every configured model ------------------------------
 
 
 def combinations() -> Iterator[tuple[str, str, str, str]]:
@@ -143,7 +153,7 @@ def combinations() -> Iterator[tuple[str, str, str, str]]:
                     yield from ((loss, head, observables, ansatz) for ansatz in ANSATZE)
 
 
-@pytest.mark.parametrize(("loss", "head", "observables", "ansatz"), combinations())
+@pytest.mark.parametrize(("loss", "head", "observables", "ansatz"), list(combinations()))
 def test_every_loss_head_observable_and_ansatz(
     loss: str, head: str, observables: str, ansatz: str, cirq_expectations: Expectations, ideal: Coordinator
 ) -> None:
@@ -169,7 +179,7 @@ def test_every_loss_head_observable_and_ansatz(
     assert_gradient_is_right(model, loss, batch, by_cirq, rng, ideal)
 
 
-# --- Backends, shots, frozen parameters ---------------------------------------------------------------------------------------------------
+# --- Backends, shots, frozen parameters ------------------------------
 
 
 def test_both_backends_agree(ideal: Coordinator, reference: Coordinator) -> None:
@@ -182,7 +192,9 @@ def test_both_backends_agree(ideal: Coordinator, reference: Coordinator) -> None
     np.testing.assert_allclose(answers[0][1], answers[1][1], atol=1e-10)
 
 
-def test_shot_noise_is_as_large_as_predicted(random_circuit: Callable[..., cirq.Circuit], ideal: Coordinator) -> None:
+def test_shot_noise_is_as_large_as_predicted(
+    random_circuit: Callable[..., cirq.Circuit], ideal: Coordinator
+) -> None:
     """Deviations from the exact derivative, in units of their predicted standard deviation, have mean square 1."""
     rng = np.random.default_rng(2)
     deviations: list[float] = []
@@ -197,13 +209,17 @@ def test_shot_noise_is_as_large_as_predicted(random_circuit: Callable[..., cirq.
         exact = ideal.evaluate(EvaluationPlan(model.measured, angles, wanted, derivative))
         keys = noise_keys(3, "train", model.measured)
         drawn = ideal.evaluate(
-            EvaluationPlan(model.measured, angles, wanted, derivative, shots=4000, step=trial, noise_keys=keys)
+            EvaluationPlan(
+                model.measured, angles, wanted, derivative, shots=4000, step=trial, noise_keys=keys
+            )
         )
         for found, true, variance in (
             (drawn.values, exact.values, drawn.variances),
             (drawn.jacobian, exact.jacobian, drawn.jacobian_variances),
         ):
-            noisy = variance > 1e-7  # below, an expectation value is ±1 but for a few counts, and its variance is a guess
+            noisy = (
+                variance > 1e-7
+            )  # below, an expectation value is ±1 but for a few counts, and its variance is a guess
             deviations += ((found - true)[noisy] / np.sqrt(variance[noisy])).tolist()
             assert np.abs((found - true)[~noisy]).max(initial=0.0) < 5e-3
     n = len(deviations)

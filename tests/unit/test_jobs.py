@@ -50,7 +50,9 @@ def test_displacements_by_row() -> None:
     assert len(Displacements.single(np.empty(0, np.int64), np.empty(0))) == 1
     for start in range(4):
         for stop in range(start, 5):
-            np.testing.assert_array_equal(dense(rows.rows(start, stop), 3), np.reshape(expected[start:stop], (-1, 3)))
+            np.testing.assert_array_equal(
+                dense(rows.rows(start, stop), 3), np.reshape(expected[start:stop], (-1, 3))
+            )
 
 
 def test_rows_of_several_angles() -> None:
@@ -79,7 +81,11 @@ CHANGES: list[dict[str, Any]] = [
     {"displacements": Displacements.none()},
     {"displacements": Displacements.single(np.array([0, 2, 1]), np.array([0.5, -0.5, 0.25]))},
     {"displacements": Displacements.single(np.array([0, 2, 2]), np.array([0.5, -0.5, 0.26]))},
-    {"displacements": Displacements(np.array([0, 1, 2, 3, 3]), np.array([0, 2, 2]), np.array([0.5, -0.5, 0.25]))},
+    {
+        "displacements": Displacements(
+            np.array([0, 1, 2, 3, 3]), np.array([0, 2, 2]), np.array([0.5, -0.5, 0.25])
+        )
+    },
     {"jacobian_angles": np.array([0])},
     {"jacobian_angles": np.array([1])},
     {"shots": 100},
@@ -105,11 +111,17 @@ def test_id_survives_pickling() -> None:
 
 
 def test_complete_answer_passes() -> None:
-    for job in (make_job(), make_job(shots=5), make_job(displacements=Displacements.none(), jacobian_angles=np.array([0, 1]))):
+    for job in (
+        make_job(),
+        make_job(shots=5),
+        make_job(displacements=Displacements.none(), jacobian_angles=np.array([0, 1])),
+    ):
         result = answer(job)
         assert check_result(job, result, 2) is result
     job = make_job()
-    assert check_result(job, answer(job, variances=None, jacobian=None), 2), "what was not asked for may be missing"
+    assert check_result(job, answer(job, variances=None, jacobian=None), 2), (
+        "what was not asked for may be missing"
+    )
 
 
 BAD = np.zeros((3, 4, 2))
@@ -129,8 +141,16 @@ BAD[1, 2, 0] = np.nan
         (make_job(), {"values": BAD - np.inf}, "not finite"),
         (make_job(shots=5), {"variances": None}, "variances is NoneType"),
         (make_job(shots=5), {"variances": np.zeros((3, 4, 1))}, "variances"),
-        (make_job(displacements=Displacements.none(), jacobian_angles=np.array([0])), {"jacobian": None}, "jacobian is NoneType"),
-        (make_job(displacements=Displacements.none(), jacobian_angles=np.array([0])), {"jacobian": np.zeros((3, 2, 2))}, "jacobian"),
+        (
+            make_job(displacements=Displacements.none(), jacobian_angles=np.array([0])),
+            {"jacobian": None},
+            "jacobian is NoneType",
+        ),
+        (
+            make_job(displacements=Displacements.none(), jacobian_angles=np.array([0])),
+            {"jacobian": np.zeros((3, 2, 2))},
+            "jacobian",
+        ),
     ],
 )
 def test_wrong_answer_is_refused(job: Job, changes: dict[str, Any], message: str) -> None:

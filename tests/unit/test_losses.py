@@ -56,7 +56,9 @@ def test_cross_entropy_against_high_precision() -> None:
 
 def test_cross_entropy_does_not_overflow() -> None:
     with np.errstate(all="raise", under="ignore"):
-        value, _ = CrossEntropy().value_and_gradient(np.array([[1e300, 0.0], [0.0, -1e300]]), np.array([0, 0]))
+        value, _ = CrossEntropy().value_and_gradient(
+            np.array([[1e300, 0.0], [0.0, -1e300]]), np.array([0, 0])
+        )
     assert value == 0.0
 
 
@@ -82,7 +84,9 @@ def test_classification_predictions_and_metrics() -> None:
     logits = np.array([[1.0, 3.0, 2.0], [0.0, -1.0, -2.0]])
     answer = CrossEntropy().predict(logits)
     np.testing.assert_array_equal(answer["prediction"], [1, 0])
-    np.testing.assert_allclose(answer["probability"], np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True), rtol=1e-14)
+    np.testing.assert_allclose(
+        answer["probability"], np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True), rtol=1e-14
+    )
     assert CrossEntropy().metrics(logits, np.array([1, 1]))["accuracy"] == 0.5
 
 

@@ -13,7 +13,9 @@ from orchestrator.circuits.from_cirq import template_from_circuit
 from orchestrator.circuits.measured import MeasuredCircuit, group_qubit_wise
 from orchestrator.errors import CircuitError
 
-TEMPLATE, _ = template_from_circuit(cirq.Circuit(cirq.ry(sympy.Symbol("a")).on_each(*cirq.LineQubit.range(3))))
+TEMPLATE, _ = template_from_circuit(
+    cirq.Circuit(cirq.ry(sympy.Symbol("a")).on_each(*cirq.LineQubit.range(3)))
+)
 
 
 def test_groups_serve_every_string_once() -> None:
@@ -27,7 +29,9 @@ def test_groups_serve_every_string_once() -> None:
         for group in groups:
             for wire, letter in enumerate(group.basis):
                 read = {paulis[m][wire] for m in group.members} - {"I"}
-                assert read == ({letter} if letter != "I" else set()), "a basis reads what its members need, and no more"
+                assert read == ({letter} if letter != "I" else set()), (
+                    "a basis reads what its members need, and no more"
+                )
 
 
 @pytest.mark.parametrize(
@@ -44,7 +48,9 @@ def test_known_groups(paulis: tuple[str, ...], bases: list[str]) -> None:
 
 
 def test_key_depends_on_template_and_strings_in_order() -> None:
-    other, _ = template_from_circuit(cirq.Circuit(cirq.rx(sympy.Symbol("a")).on_each(*cirq.LineQubit.range(3))))
+    other, _ = template_from_circuit(
+        cirq.Circuit(cirq.rx(sympy.Symbol("a")).on_each(*cirq.LineQubit.range(3)))
+    )
     circuits = [
         MeasuredCircuit(TEMPLATE, ("ZII", "IZI")),
         MeasuredCircuit(TEMPLATE, ("IZI", "ZII")),
@@ -57,7 +63,13 @@ def test_key_depends_on_template_and_strings_in_order() -> None:
 
 @pytest.mark.parametrize(
     ("paulis", "message"),
-    [((), "at least one"), (("ZII", "ZII"), "twice"), (("ZI",), "3 qubits"), (("zII",), "3 qubits"), (("Z0I",), "one letter")],
+    [
+        ((), "at least one"),
+        (("ZII", "ZII"), "twice"),
+        (("ZI",), "3 qubits"),
+        (("zII",), "3 qubits"),
+        (("Z0I",), "one letter"),
+    ],
 )
 def test_refusals(paulis: tuple[str, ...], message: str) -> None:
     with pytest.raises(CircuitError, match=message):

@@ -39,7 +39,9 @@ def test_entanglement_patterns() -> None:
 @pytest.mark.parametrize("reuploading", [False, True])
 def test_circuit_is_the_documented_one(ansatz: str, axis: str, reuploading: bool) -> None:
     """Built once more by hand from cirq, at random parameters and features: the same unitary."""
-    model = Model.from_config(config(ansatz=ansatz, feature_axis=axis, reuploading=reuploading, entanglement="circular"))
+    model = Model.from_config(
+        config(ansatz=ansatz, feature_axis=axis, reuploading=reuploading, entanglement="circular")
+    )
     rng = np.random.default_rng(1)
     params, features = rng.uniform(-3, 3, model.n_params), rng.uniform(-3, 3, (1, 3))
     rotations = [cirq.rx, cirq.ry, cirq.rz] if ansatz == "three_rotation" else [cirq.ry, cirq.rz]
@@ -49,7 +51,10 @@ def test_circuit_is_the_documented_one(ansatz: str, axis: str, reuploading: bool
         if layer == 0 or reuploading:
             if axis == "z":
                 operations += cirq.H.on_each(*Q)
-            operations += [{"x": cirq.rx, "y": cirq.ry, "z": cirq.rz}[axis](x)(q) for q, x in zip(Q, features[0], strict=True)]
+            operations += [
+                {"x": cirq.rx, "y": cirq.ry, "z": cirq.rz}[axis](x)(q)
+                for q, x in zip(Q, features[0], strict=True)
+            ]
         operations += [rotation(next(values))(q) for q in Q for rotation in rotations]
         operations += [cirq.CNOT(Q[i], Q[j]) for i, j in [(0, 1), (1, 2), (2, 0)]]
     assert not list(values), "every parameter is used"
@@ -61,7 +66,9 @@ def test_circuit_is_the_documented_one(ansatz: str, axis: str, reuploading: bool
 
 
 def test_own_circuit_takes_symbols_in_the_order_given() -> None:
-    circuit = cirq.Circuit(cirq.rx(sympy.Symbol("p10"))(Q[0]), cirq.ry(sympy.Symbol("p2"))(Q[0]), cirq.rz(X)(Q[0]))
+    circuit = cirq.Circuit(
+        cirq.rx(sympy.Symbol("p10"))(Q[0]), cirq.ry(sympy.Symbol("p2"))(Q[0]), cirq.rz(X)(Q[0])
+    )
     assert Model.from_circuit(circuit, features=["x"]).circuit_param_names == ("p2", "p10")
     model = Model.from_circuit(circuit, features=[X], params=["p10", sympy.Symbol("p2")])
     assert model.circuit_param_names == ("p10", "p2")
@@ -84,7 +91,13 @@ def test_parameter_that_moves_nothing() -> None:
 
 
 def test_frozen_and_constant_angles_are_not_differentiated() -> None:
-    circuit = cirq.Circuit(cirq.rx(A)(Q[0]), cirq.ry(A + B)(Q[0]), cirq.rz(X)(Q[0]), cirq.rx(sympy.pi / 3)(Q[0]), cirq.ry(B)(Q[0]))
+    circuit = cirq.Circuit(
+        cirq.rx(A)(Q[0]),
+        cirq.ry(A + B)(Q[0]),
+        cirq.rz(X)(Q[0]),
+        cirq.rx(sympy.pi / 3)(Q[0]),
+        cirq.ry(B)(Q[0]),
+    )
     model = Model.from_circuit(circuit, features=["x"])
     assert model.differentiated_angles.tolist() == [0, 1, 4]
     assert model.with_frozen([0]).differentiated_angles.tolist() == [1, 4]
@@ -106,9 +119,17 @@ def test_initial_params_are_seeded_and_scaled() -> None:
 
 @pytest.mark.parametrize("head", ["none", "linear"])
 def test_plain_form_gives_the_same_model(head: str) -> None:
-    circuit = cirq.Circuit(cirq.rx(A * X + B)(Q[0]), cirq.ISWAP(Q[0], Q[2]) ** (X**2 / 3), cirq.givens(B)(Q[0], Q[2]))
+    circuit = cirq.Circuit(
+        cirq.rx(A * X + B)(Q[0]), cirq.ISWAP(Q[0], Q[2]) ** (X**2 / 3), cirq.givens(B)(Q[0], Q[2])
+    )
     model = Model.from_circuit(
-        circuit, features=["x"], observables=["Z0 - 0.5*X2 + 0.25"], head=head, output_scale=2.5, frozen=[1], qubit_order=Q
+        circuit,
+        features=["x"],
+        observables=["Z0 - 0.5*X2 + 0.25"],
+        head=head,
+        output_scale=2.5,
+        frozen=[1],
+        qubit_order=Q,
     )
     description, arrays = model_to_plain(model)
     back = model_from_plain(json.loads(json.dumps(description)), arrays)
@@ -133,7 +154,7 @@ def test_model_of_ones_own_by_path(monkeypatch: pytest.MonkeyPatch) -> None:
     vars(own).update(make=lambda: model, wrong=lambda: 3)
     monkeypatch.setitem(sys.modules, "own_models", own)
     assert Model.from_config(config(circuit="own_models:make")) is model
-    with pytest.raises(InputError, match="returned int, not an orchestrator.Model"):
+    with pytest.raises(InputError, match=r"returned int, not an orchestrator\.Model"):
         Model.from_config(config(circuit="own_models:wrong"))
     with pytest.raises(InputError, match="cannot load"):
         Model.from_config(config(circuit="own_models:nothing"))

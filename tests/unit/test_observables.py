@@ -59,10 +59,15 @@ def test_random_sums_round_trip_through_cirq() -> None:
         for _ in range(rng.integers(1, 5)):
             letters = dict(zip(Q, rng.choice(list("IXYZ"), 3), strict=True))
             letters[Q[0]] = "Y"  # never constant
-            terms.append(cirq.PauliString({q: str(a) for q, a in letters.items()}, coefficient=float(rng.uniform(0.1, 2))))
+            terms.append(
+                cirq.PauliString(
+                    {q: str(a) for q, a in letters.items()}, coefficient=float(rng.uniform(0.1, 2))
+                )
+            )
         total = sum(terms[1:], cirq.PauliSum.wrap(terms[0]))
         text = " + ".join(
-            "*".join([repr(term.coefficient.real), *(f"{pauli}{q.x}" for q, pauli in term.items())]) for term in terms
+            "*".join([repr(term.coefficient.real), *(f"{pauli}{q.x}" for q, pauli in term.items())])
+            for term in terms
         )
         for observable in (total, text):
             np.testing.assert_allclose(operators(readout([observable], 3))[0], total.matrix(Q), atol=1e-12)

@@ -28,7 +28,9 @@ def path(config: OptimizerConfig, gradients: np.ndarray = GRADIENTS, start: np.n
     return np.array(found)
 
 
-def textbook_adam(gradients: np.ndarray, start: np.ndarray, rate: float, b1: float, b2: float, epsilon: float) -> np.ndarray:
+def textbook_adam(
+    gradients: np.ndarray, start: np.ndarray, rate: float, b1: float, b2: float, epsilon: float
+) -> np.ndarray:
     """Algorithm 1 of Kingma & Ba, one component at a time, moments as the sums they stand for."""
     found = np.empty_like(gradients)
     for i in range(gradients.shape[1]):
@@ -42,10 +44,14 @@ def textbook_adam(gradients: np.ndarray, start: np.ndarray, rate: float, b1: flo
     return found
 
 
-@pytest.mark.parametrize(("b1", "b2", "epsilon"), [(0.9, 0.999, 1e-8), (0.0, 0.9, 1e-3), (0.5, 0.0, 1e-8), (0.0, 0.0, 1e-8)])
+@pytest.mark.parametrize(
+    ("b1", "b2", "epsilon"), [(0.9, 0.999, 1e-8), (0.0, 0.9, 1e-3), (0.5, 0.0, 1e-8), (0.0, 0.0, 1e-8)]
+)
 def test_adam_is_the_textbooks(b1: float, b2: float, epsilon: float) -> None:
     config = OptimizerConfig(name="adam", learning_rate=0.03, beta1=b1, beta2=b2, epsilon=epsilon)
-    np.testing.assert_allclose(path(config), textbook_adam(GRADIENTS, START, 0.03, b1, b2, epsilon), rtol=1e-11, atol=1e-12)
+    np.testing.assert_allclose(
+        path(config), textbook_adam(GRADIENTS, START, 0.03, b1, b2, epsilon), rtol=1e-11, atol=1e-12
+    )
 
 
 def test_adams_first_step_has_the_length_of_the_rate() -> None:
@@ -56,7 +62,9 @@ def test_adams_first_step_has_the_length_of_the_rate() -> None:
 def test_sgd_is_a_discounted_sum() -> None:
     rate, momentum = 0.1, 0.8
     found = path(OptimizerConfig(name="sgd", learning_rate=rate, momentum=momentum))
-    weights = np.array([[sum(momentum**k for k in range(t - j + 1)) if j <= t else 0 for j in range(30)] for t in range(30)])
+    weights = np.array(
+        [[sum(momentum**k for k in range(t - j + 1)) if j <= t else 0 for j in range(30)] for t in range(30)]
+    )
     np.testing.assert_allclose(found, START - rate * weights @ GRADIENTS, rtol=1e-12, atol=1e-12)
 
 
@@ -91,7 +99,9 @@ def test_weight_decay_is_decoupled() -> None:
         decayed = OptimizerConfig(name=name, learning_rate=0.1, weight_decay=0.3)
         for gradient in (GRADIENTS[:1], 1e3 * GRADIENTS[:1], 0 * GRADIENTS[:1]):
             difference = path(decayed, gradient)[0] - path(plain, gradient)[0]
-            np.testing.assert_allclose(difference, -0.1 * 0.3 * START, rtol=1e-9, atol=1e-9 * abs(gradient).max())
+            np.testing.assert_allclose(
+                difference, -0.1 * 0.3 * START, rtol=1e-9, atol=1e-9 * abs(gradient).max()
+            )
 
 
 def update_of(transform: GradientTransform, gradient: np.ndarray) -> np.ndarray:
@@ -111,7 +121,9 @@ def test_clipping_comes_before_the_direction() -> None:
     step = path(sgd, np.array([[3.0, -40.0]]), np.zeros(2))[0]
     np.testing.assert_allclose(step, -np.array([3, -3.5]) / math.hypot(3, 3.5), rtol=1e-15)
     adam = OptimizerConfig(name="adam", clip_norm=1e-3, epsilon=1e-12)
-    np.testing.assert_allclose(path(adam)[0] - START, path(OptimizerConfig(epsilon=1e-12))[0] - START, rtol=1e-3)
+    np.testing.assert_allclose(
+        path(adam)[0] - START, path(OptimizerConfig(epsilon=1e-12))[0] - START, rtol=1e-3
+    )
 
 
 def test_chain_keeps_states_apart() -> None:
@@ -129,7 +141,9 @@ def test_chain_keeps_states_apart() -> None:
         assert update == 2 * (1 + n) + 1100 * n
 
 
-@pytest.mark.parametrize("make", [lambda: OptimizerConfig(name="adam"), lambda: OptimizerConfig(name="sgd", nesterov=True)])
+@pytest.mark.parametrize(
+    "make", [lambda: OptimizerConfig(name="adam"), lambda: OptimizerConfig(name="sgd", nesterov=True)]
+)
 def test_update_changes_nothing_it_was_given(make: Callable[[], OptimizerConfig]) -> None:
     transform = build_optimizer(make())
     state = transform.init(START)

@@ -55,14 +55,14 @@ def test_any_fourier_series_is_differentiated_exactly() -> None:
     eps = np.finfo(float).eps
     for trial in range(300):
         n = int(rng.integers(1, 6))
-        if trial % 2:
-            frequencies = np.cumsum(rng.uniform(0.2, 1.5, n))
-        else:
-            frequencies = np.sort(rng.choice(np.arange(1, 17), n, replace=False)) / 8.0
+        irregular, in_eighths = rng.uniform(0.2, 1.5, n), rng.choice(np.arange(1, 17), n, replace=False) / 8.0
+        frequencies = np.cumsum(irregular) if trial % 2 else np.sort(in_eighths)
         rule = shift_rule(tuple(frequencies.tolist()))
         a, b, c = rng.normal(size=n), rng.normal(size=n), rng.normal()
 
-        def series(t: float, w: np.ndarray = frequencies, a: np.ndarray = a, b: np.ndarray = b, c: float = c) -> float:
+        def series(
+            t: float, w: np.ndarray = frequencies, a: np.ndarray = a, b: np.ndarray = b, c: float = c
+        ) -> float:
             return c + float(a @ np.cos(w * t) + b @ np.sin(w * t))
 
         t = float(rng.uniform(-5, 5))
@@ -96,7 +96,9 @@ def random_measured(random_circuit: Callable[..., cirq.Circuit], rng: np.random.
     return MeasuredCircuit(template, ("ZII", "IXZ", "YYI"))
 
 
-def test_whole_rule_equals_direct_derivative(random_circuit: Callable[..., cirq.Circuit], dense: SimpleNamespace) -> None:
+def test_whole_rule_equals_direct_derivative(
+    random_circuit: Callable[..., cirq.Circuit], dense: SimpleNamespace
+) -> None:
     """Against the generator inserted into a dense circuit, for every angle, every kind of gate."""
     rng = np.random.default_rng(2)
     coordinator = dense.coordinator()
@@ -104,7 +106,9 @@ def test_whole_rule_equals_direct_derivative(random_circuit: Callable[..., cirq.
         circuit = random_measured(random_circuit, rng)
         wanted = np.arange(circuit.template.n_angles)
         angles = angles_of(rng.uniform(-3, 3, len(wanted)))
-        shifted = EvaluationPlan(circuit, angles, wanted, ParameterShift().derivative(circuit.template, wanted))
+        shifted = EvaluationPlan(
+            circuit, angles, wanted, ParameterShift().derivative(circuit.template, wanted)
+        )
         direct = EvaluationPlan(circuit, angles, wanted, DirectDerivative())
         # coefficients are below 2, values within rounding of a few dozen gates
         np.testing.assert_allclose(
@@ -112,7 +116,9 @@ def test_whole_rule_equals_direct_derivative(random_circuit: Callable[..., cirq.
         )
 
 
-def test_cost_is_two_circuits_per_frequency(random_circuit: Callable[..., cirq.Circuit], dense: SimpleNamespace) -> None:
+def test_cost_is_two_circuits_per_frequency(
+    random_circuit: Callable[..., cirq.Circuit], dense: SimpleNamespace
+) -> None:
     rng = np.random.default_rng(3)
     circuit = random_measured(random_circuit, rng)
     every = np.arange(circuit.template.n_angles)
@@ -122,7 +128,9 @@ def test_cost_is_two_circuits_per_frequency(random_circuit: Callable[..., cirq.C
         angles = angles_of(rng.uniform(-3, 3, len(every)))
         plan = EvaluationPlan(circuit, angles, wanted, derivative)
         assert plan.n_circuits == expected
-        sampled = EvaluationPlan(circuit, angles, wanted, derivative, shots=10, noise_keys=noise_keys(1, "t", circuit))
+        sampled = EvaluationPlan(
+            circuit, angles, wanted, derivative, shots=10, noise_keys=noise_keys(1, "t", circuit)
+        )
         assert sampled.n_circuits == expected * len(circuit.groups)
         for p in (plan, sampled):
             evaluation = dense.coordinator().evaluate(p)
@@ -151,7 +159,9 @@ def test_shot_noise_of_the_jacobian_is_as_predicted(dense: SimpleNamespace) -> N
     n, shots = 300, 50
     keys = noise_keys(7, "test", circuit)
     answers = [
-        coordinator.evaluate(EvaluationPlan(circuit, angles, wanted, derivative, shots=shots, step=step, noise_keys=keys))
+        coordinator.evaluate(
+            EvaluationPlan(circuit, angles, wanted, derivative, shots=shots, step=step, noise_keys=keys)
+        )
         for step in range(n)
     ]
     draws = np.array([answer.jacobian for answer in answers])[:, 0]

