@@ -1,4 +1,4 @@
 """The executing half of qfleet: sessions on backends, the simulation engine, and the actors that hold them.
 
-`actors` may import `orchestrator`; nothing here imports `pipelines`. Ray appears in one module only (``ray_fleet``).
+`actors` may import `orchestrator`; nothing here imports `pipelines`. Ray appears in one package only (``ray_fleet``).
 """

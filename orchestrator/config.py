@@ -273,6 +273,10 @@ class FleetConfig(Section):
         2,
         description="Jobs an actor holds at most: one it works on, the others waiting.",
     )
+    wait_for_nodes_seconds: NonNegativeFloat = Field(
+        0.0,
+        description="How long to wait for CPUs that an autoscaler has yet to add; 0: more actors than fit are refused.",
+    )
     address: str | None = Field(
         None,
         description="Ray cluster to join; none: RAY_ADDRESS if set, else a local one.",

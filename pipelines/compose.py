@@ -61,6 +61,7 @@ def build_dispatcher(fleet: FleetConfig, backend: Backend) -> Dispatcher:
         max_in_flight=fleet.max_in_flight,
         cpus_per_actor=fleet.cpus_per_actor,
         address=fleet.address,
+        wait_for_nodes_seconds=fleet.wait_for_nodes_seconds,
     )
 
 

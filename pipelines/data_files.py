@@ -1,8 +1,8 @@
 """Columns out of Parquet, CSV and Arrow files, checked on the way in.
 
-The only reader of data sets that touches pyarrow; out come plain numpy arrays. Whatever is wrong with a file is a `DataError`
-naming the file and the data row (counted from 1, a CSV header not counted) or the column; whatever is wrong with the
-``data.*`` key that led here is a `ConfigError` with the nearest valid value.
+Files here, columns in `pipelines.data_columns`: no other reader of data sets touches pyarrow, and out come plain numpy arrays.
+Whatever is wrong with a file is a `DataError` naming the file and the data row (counted from 1, a CSV header not counted) or the
+column; whatever is wrong with the ``data.*`` key that led here is a `ConfigError` with the nearest valid value.
 """
 
 from __future__ import annotations
@@ -18,6 +18,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from orchestrator.errors import ConfigError, DataError, nearest
+from pipelines.data_columns import (
+    check_is_text,
+    check_same_kind,
+    feature_values,
+    is_number,
+    is_numeric,
+    target_values,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,6 +37,8 @@ _INDEX_COLUMN = re.compile(r"|__index_level_\d+__")
 
 # pyarrow's words. Its hook for bad rows would give the numbers as such, but prints a traceback where the row is not UTF-8.
 _UNEVEN_ROW = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+): (.*)")
+
+Reader = Callable[[Sequence[str]], "pa.Table"]
 
 
 @dataclass(frozen=True)
@@ -73,7 +83,7 @@ def read_columns(path: str | Path, target: str, features: Sequence[str] | None =
     parts = [(file, part) for file, part in parts if len(part.target)]
     if not parts:
         raise DataError(f"{path}: has no data rows")
-    _check_same_kind([(file, part.target) for file, part in parts], target)
+    check_same_kind([(file, part.target) for file, part in parts], target)
     return Columns(
         first.feature_names,
         np.concatenate([part.features for _, part in parts]),
@@ -138,8 +148,7 @@ def _missing(path: Path) -> ConfigError:
 def _check_wanted(target: str, features: Sequence[str]) -> None:
     if not features:
         raise ConfigError("data.features", list(features), "names no column")
-    twice = [name for name, count in Counter(features).items() if count > 1]
-    if twice:
+    if twice := _repeated(features):
         raise ConfigError("data.features", list(features), f"names {twice[0]!r} twice")
     if target in features:
         raise ConfigError(
@@ -162,8 +171,8 @@ def _read_part(file: Path, target: str, features: Sequence[str] | None) -> Colum
             kept, ignored = tuple(features), ()
         values = np.empty((table.num_rows, len(kept)))
         for index, name in enumerate(kept):
-            values[:, index] = _feature(file, name, table.column(name))
-        return Columns(kept, values, target, _target(file, target, table.column(target)), ignored)
+            values[:, index] = feature_values(file, name, table.column(name))
+        return Columns(kept, values, target, target_values(file, target, table.column(target)), ignored)
 
 
 @contextmanager
@@ -180,9 +189,6 @@ def _refused(file: Path) -> Iterator[None]:
         if isinstance(error, UnicodeDecodeError):
             reason = f"text that is not UTF-8 ({reason})"
         raise DataError(f"{file}: damaged, cut short or not a {file.suffix} file: {reason}") from None
-
-
-Reader = Callable[[Sequence[str]], "pa.Table"]
 
 
 def _open(file: Path) -> tuple[list[str], Reader]:
@@ -241,8 +247,7 @@ def _read_csv(file: Path) -> pa.Table:
 
 
 def _check_names(file: Path, names: list[str], target: str, features: Sequence[str] | None) -> None:
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
+    if twice := _repeated(names):
         raise DataError(f"{file}: has {len(twice)} column name(s) more than once: {some(twice)}")
     for key, wanted in (("data.target", [target]), ("data.features", list(features or ()))):
         for name in wanted:
@@ -253,10 +258,14 @@ def _check_names(file: Path, names: list[str], target: str, features: Sequence[s
                 )
 
 
+def _repeated(names: Iterable[str]) -> list[str]:
+    return [name for name, count in Counter(names).items() if count > 1]
+
+
 def _described(names: list[str]) -> str:
     if len(names) == 1 and (found := next((mark for mark in ";\t|" if mark in names[0]), None)):
         return f"one column only, {names[0]!r}: values must be separated by commas, not by {found!r}"
-    if names and all(_is_number(name) for name in names):
+    if names and all(is_number(name) for name in names):
         return f"{some(names)}: is the header line missing?"
     return some(names)
 
@@ -265,11 +274,11 @@ def _choose_features(file: Path, table: pa.Table, target: str) -> tuple[tuple[st
     """(all numeric columns but the target, those left out)."""
     candidates = [name for name in table.column_names if name != target]
     index = set(_pandas_index(table)) | {name for name in candidates if _INDEX_COLUMN.fullmatch(name)}
-    kept = [name for name in candidates if name not in index and _is_numeric(table.column(name).type)]
+    kept = [name for name in candidates if name not in index and is_numeric(table.column(name).type)]
     ignored = [name for name in candidates if name not in kept]
     for name in ignored:
         if name not in index:
-            _check_is_text(file, name, table.column(name))
+            check_is_text(file, name, table.column(name))
     if not kept:
         raise DataError(
             f"{file}: has no numeric column beside the target {target!r}; it has {some(table.column_names)}"
@@ -281,141 +290,3 @@ def _pandas_index(table: pa.Table) -> list[str]:
     """Columns that pandas wrote as its row index."""
     metadata = table.schema.pandas_metadata or {}
     return [name for name in metadata.get("index_columns", ()) if isinstance(name, str)]
-
-
-def _is_numeric(kind: pa.DataType) -> bool:
-    from pyarrow import types
-
-    if types.is_dictionary(kind):
-        kind = kind.value_type
-    # An all-missing column counts, so that it is refused by name instead of quietly left out.
-    checks = (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal, types.is_null)
-    return any(check(kind) for check in checks)
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    from pyarrow import types
-
-    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
-
-
-def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The column with a dictionary encoding undone."""
-    from pyarrow import types
-
-    return column.cast(column.type.value_type) if types.is_dictionary(column.type) else column
-
-
-def _check_is_text(file: Path, name: str, column: pa.ChunkedArray) -> None:
-    """Refuse a column that one slip of the pen made text: it would vanish from the features without a word."""
-    column = _decoded(column)
-    if not _is_text(column.type):
-        return
-    values = column.to_pylist()
-    bad = [row for row, value in enumerate(values, 1) if not _is_number(value)]
-    if 0 < len(bad) < len(values) / 2:
-        raise DataError(
-            f"{file}: column {name!r} is numeric but for {len(bad)} value(s), the first "
-            f"{values[bad[0] - 1]!r} in data row {bad[0]}; mend it, or list the columns to use in data.features"
-        )
-
-
-def _is_number(text: object) -> bool:
-    try:
-        float(text)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
-def _check_present(file: Path, name: str, column: pa.ChunkedArray) -> None:
-    import pyarrow.compute as pc
-
-    if column.null_count:
-        row = pc.index(column.is_null(), True).as_py() + 1
-        raise DataError(
-            f"{file}: column {name!r} has no value in data row {row} ({column.null_count} missing in all)"
-        )
-
-
-def _check_finite(file: Path, name: str, values: np.ndarray) -> None:
-    bad = np.flatnonzero(~np.isfinite(values))
-    if len(bad):
-        raise DataError(
-            f"{file}: column {name!r} is {values[bad[0]]} in data row {bad[0] + 1} ({len(bad)} such value(s) in all)"
-        )
-
-
-def _feature(file: Path, name: str, column: pa.ChunkedArray) -> np.ndarray:
-    """A feature column as finite float64 [S]."""
-    import pyarrow as pa
-
-    if not _is_numeric(column.type):
-        raise DataError(f"{file}: column {name!r} is not numeric: {_first_text(_decoded(column))}")
-    _check_present(file, name, column)
-    values = _cast(file, name, _decoded(column), pa.float64())
-    _check_finite(file, name, values)
-    return values
-
-
-def _cast(file: Path, name: str, column: pa.ChunkedArray, kind: pa.DataType) -> np.ndarray:
-    import pyarrow as pa
-
-    try:
-        values: np.ndarray = column.cast(kind).to_numpy()
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{file}: column {name!r} does not fit {kind}: {error}") from None
-    return values
-
-
-def _first_text(column: pa.ChunkedArray) -> str:
-    if _is_text(column.type):
-        for row, value in enumerate(column.to_pylist(), 1):
-            if value is not None and not _is_number(value):
-                return f"{value!r} in data row {row}"
-    return f"it has type {column.type}"
-
-
-def _target(file: Path, name: str, column: pa.ChunkedArray) -> np.ndarray:
-    """The target column as bool, int64, float64 or str [S], nothing missing."""
-    import pyarrow as pa
-    from pyarrow import types
-
-    column = _decoded(column)
-    kind = column.type
-    _check_present(file, name, column)
-    if types.is_null(kind):
-        return np.empty(0)
-    if types.is_boolean(kind):
-        return np.array(column.to_pylist(), dtype=bool)
-    if types.is_integer(kind):
-        return _cast(file, name, column, pa.int64())
-    if types.is_floating(kind) or types.is_decimal(kind):
-        values = _cast(file, name, column, pa.float64())
-        _check_finite(file, name, values)
-        return values
-    if not _is_text(kind):
-        raise DataError(
-            f"{file}: target column {name!r} has type {kind}; expected numbers, text or true/false"
-        )
-    labels = column.to_pylist()
-    blank = [row for row, label in enumerate(labels, 1) if not label.strip()]
-    if blank:
-        raise DataError(
-            f"{file}: column {name!r} has no value in data row {blank[0]} ({len(blank)} missing in all)"
-        )
-    return np.array(labels, dtype=np.str_)
-
-
-def _check_same_kind(targets: Sequence[tuple[Path, np.ndarray]], name: str) -> None:
-    """The parts of a folder may mix whole and broken numbers in the target, not numbers and text."""
-
-    def kind(values: np.ndarray) -> str:
-        return {"b": "true/false", "U": "text"}.get(values.dtype.kind, "numbers")
-
-    first_file, first = targets[0]
-    for file, target in targets[1:]:
-        if kind(first) != kind(target):
-            raise DataError(
-                f"{file}: column {name!r} holds {kind(target)}, but {kind(first)} in {first_file.name}"
-            )

@@ -4,9 +4,6 @@
 `Preprocessing` to the training split and applies it to all of them. Whatever is wrong is refused before anything starts.
 
 Row numbers in messages are data rows counted from 1; row numbers in arrays count from 0.
-
-Random choices depend on the seed and on the row number only: each row gets a random key, and a split takes the rows of lowest
-key within each class. So the split is the same whatever the order of ``data.classes``, and on any version of numpy.
 """
 
 from __future__ import annotations
@@ -15,22 +12,18 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from orchestrator.config import DataConfig
 from orchestrator.errors import ConfigError, DataError, nearest
+from orchestrator.losses.base import Task
 from orchestrator.training.reports import Samples
 from pipelines.data_files import Columns, read_columns, some
 from pipelines.preprocessing import Preprocessing
-
-Task = Literal["binary", "multiclass", "regression"]
-
-MAX_CLASSES = 100  # more distinct labels than this is a measured value or an identifier, not a class
-
-# Domains of the random keys: what one choice draws must not tell what the next one draws.
-_KEEP, _TEST, _VALIDATION = 1, 2, 3
+from pipelines.splits import draw, split_positions
+from pipelines.targets import select_targets
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,10 +165,10 @@ def prepare(
     table = table or load(config)
     if preprocessing is None:
         _check_n_features(config, table, n_features)
-    rows, targets, class_names = _targets(table, config, task)
-    kept = _draw(rows, targets, class_names, config, seed)
+    rows, targets, class_names = select_targets(table, config, task)
+    kept = draw(rows, targets, class_names, config, seed)
     rows, targets = rows[kept], targets[kept]
-    split = _split(rows, targets, class_names, config, seed)
+    split = split_positions(rows, targets, class_names, config, seed)
     raw = [table.features[rows[part]] for part in split]
     if preprocessing is None:
         preprocessing = Preprocessing.fit(raw[0], config, table.feature_names)
@@ -332,207 +325,3 @@ def _check_fits(preprocessing: Preprocessing, table: Table, n_features: int | No
         raise DataError(
             f"the stored preprocessing gives {preprocessing.n_features} features, but the model takes {n_features}"
         )
-
-
-# ---- targets -------------------------------------------------------------------------------------------------------------
-
-
-def _targets(
-    table: Table, config: DataConfig, task: Task
-) -> tuple[np.ndarray, np.ndarray, tuple[str, ...] | None]:
-    """(rows kept int64 [S], their targets [S], class names or None)."""
-    if task != "regression":
-        return _classified(table, config, task)
-    if config.classes is not None:
-        raise ConfigError("data.classes", list(config.classes), "means nothing to a regression loss")
-    if table.target.dtype.kind == "U":
-        raise DataError(
-            f"{table.source}: target column {table.target_name!r} holds text ({str(table.target[0])!r} in data row 1); "
-            "a regression loss needs numbers"
-        )
-    values = table.target.astype(np.float64)
-    if np.ptp(values) == 0:
-        raise DataError(f"{table.source}: target column {table.target_name!r} is {values[0]:g} in every row")
-    return np.arange(len(values)), values, None
-
-
-def _classified(
-    table: Table, config: DataConfig, task: Task
-) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    labels = _labels(table)
-    distinct, codes = np.unique(labels, return_inverse=True)
-    if len(distinct) > MAX_CLASSES:
-        raise DataError(
-            f"{table.source}: target column {table.target_name!r} has {len(distinct)} different values, more than "
-            f'{MAX_CLASSES} classes; a measured value needs a regression loss (loss.name = "mse")'
-        )
-    names = _class_names(table, distinct)
-    order = (
-        _chosen_classes(config, names, distinct) if config.classes is not None else list(range(len(names)))
-    )
-    chosen = tuple(names[index] for index in order)
-    if len(chosen) < 2:
-        raise DataError(
-            f"{table.source}: one class only, {chosen[0]!r} in column {table.target_name!r}: nothing to tell apart"
-        )
-    if task == "binary" and len(chosen) > 2:
-        raise DataError(
-            f"{table.source}: column {table.target_name!r} has {len(chosen)} classes ({some(chosen)}), but the loss "
-            f'takes two; choose two, e.g. data.classes = {list(chosen[:2])}, or loss.name = "cross_entropy"'
-        )
-    position = np.full(len(names), -1, dtype=np.int64)
-    position[order] = np.arange(len(order))
-    targets = position[codes]
-    rows = np.flatnonzero(targets >= 0)
-    return rows, targets[rows], chosen
-
-
-def _labels(table: Table) -> np.ndarray:
-    """Labels [S] as bool, int64 or str; whole numbers stored as floats count as whole numbers."""
-    target = table.target
-    if target.dtype.kind != "f":
-        return target
-    broken = np.flatnonzero((target != np.rint(target)) | (np.abs(target) > 2**53))
-    if len(broken):
-        raise DataError(
-            f"{table.source}: target column {table.target_name!r} is {target[broken[0]]:g} in data row {broken[0] + 1}: "
-            'no class label; a measured value needs a regression loss (loss.name = "mse")'
-        )
-    return target.astype(np.int64)
-
-
-def _class_names(table: Table, distinct: np.ndarray) -> list[str]:
-    if table.label_names is not None:
-        return [table.label_names[int(label)] for label in distinct]
-    if distinct.dtype.kind == "b":
-        return [str(bool(label)).lower() for label in distinct]
-    return [str(label) for label in distinct]
-
-
-def _chosen_classes(config: DataConfig, names: Sequence[str], distinct: np.ndarray) -> list[int]:
-    """Position among `names` of each of ``data.classes``, given by name or by integer label."""
-    by_name = {name: index for index, name in enumerate(names)}
-    by_label = (
-        {} if distinct.dtype.kind == "U" else {int(label): index for index, label in enumerate(distinct)}
-    )
-    order: list[int] = []
-    for wanted in config.classes or ():
-        index = by_name.get(str(wanted), by_label.get(wanted) if isinstance(wanted, int) else None)
-        if index is None:
-            problem = f"no such class; there are {some(names)}"
-            raise ConfigError("data.classes", wanted, problem, nearest(wanted, names))
-        if index in order:
-            raise ConfigError("data.classes", list(config.classes or ()), f"names {names[index]!r} twice")
-        order.append(index)
-    if len(order) < 2:
-        raise ConfigError("data.classes", list(config.classes or ()), f"give two or more of {some(names)}")
-    return order
-
-
-# ---- splits --------------------------------------------------------------------------------------------------------------
-
-
-def _draw(
-    rows: np.ndarray, targets: np.ndarray, class_names: Sequence[str] | None, config: DataConfig, seed: int
-) -> np.ndarray:
-    """Positions of at most ``data.max_samples`` samples, ascending; classes in proportion."""
-    if config.max_samples is None or len(rows) <= config.max_samples:
-        return np.arange(len(rows))
-    groups = _groups(targets, class_names)
-    counts = np.array([len(group) for group in groups])
-    quota = counts * (config.max_samples / len(rows))
-    taken = apportion(quota, config.max_samples, np.floor(quota).astype(int), np.ceil(quota).astype(int))
-    return _lowest(groups, taken, _keys(seed, _KEEP, rows))
-
-
-def _split(
-    rows: np.ndarray, targets: np.ndarray, class_names: Sequence[str] | None, config: DataConfig, seed: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Positions of the training, validation and test samples, ascending.
-
-    Each class's share of a split is within one sample of its exact share, and each class is in each split whose fraction is
-    not 0.
-    """
-    everything = np.arange(len(rows))
-    test = _part(everything, targets, class_names, config, "test_fraction", _keys(seed, _TEST, rows))
-    rest = np.setdiff1d(everything, test)
-    validation = _part(
-        rest, targets, class_names, config, "validation_fraction", _keys(seed, _VALIDATION, rows)
-    )
-    return np.setdiff1d(rest, validation), validation, test
-
-
-def _part(
-    positions: np.ndarray,
-    targets: np.ndarray,
-    class_names: Sequence[str] | None,
-    config: DataConfig,
-    key: str,
-    keys: np.ndarray,
-) -> np.ndarray:
-    """The positions that ``data.<key>`` takes out of `positions`, leaving each class enough for the splits after it."""
-    fraction = getattr(config, key)
-    groups = [positions[group] for group in _groups(targets[positions], class_names)]
-    counts = np.array([len(group) for group in groups])
-    after = 1 + (key == "test_fraction" and config.validation_fraction > 0)
-    quota = counts * fraction
-    most = np.minimum(np.ceil(quota), counts - after).astype(int)
-    least = np.maximum(np.floor(quota), fraction > 0).astype(int)
-    short = np.flatnonzero(most < least)
-    if len(short):
-        raise _too_few(int(short[np.argmin(counts[short])]), counts, class_names, config, key)
-    return _lowest(groups, apportion(quota, round(len(positions) * fraction), least, most), keys)
-
-
-def _too_few(
-    group: int, counts: np.ndarray, class_names: Sequence[str] | None, config: DataConfig, key: str
-) -> DataError:
-    what = "the data" if class_names is None else f"class {class_names[group]!r}"
-    advice = "" if class_names is None else " or leave the class out of data.classes"
-    left = " left after the test split" if key == "validation_fraction" else ""
-    settings = [
-        f"data.test_fraction = {config.test_fraction}",
-        f"data.validation_fraction = {config.validation_fraction}",
-    ]
-    if config.max_samples is not None:
-        settings.append(f"data.max_samples = {config.max_samples}")
-        advice += ", or raise data.max_samples"
-    return DataError(
-        f"{what}: {counts[group]} sample(s){left}, too few to split: with {', '.join(settings)} a split would be empty "
-        f"or lack it; lower the fractions{advice}"
-    )
-
-
-def apportion(quota: np.ndarray, total: int, least: np.ndarray, most: np.ndarray) -> np.ndarray:
-    """Whole numbers within [least, most] that follow `quota` and add up to `total` as far as the bounds allow.
-
-    By largest remainder; ties go to the first.
-    """
-    taken = np.array(least)
-    for index in np.argsort(least - quota, kind="stable"):
-        if taken.sum() >= total:
-            break
-        taken[index] = min(most[index], taken[index] + 1)
-    return taken
-
-
-def _groups(targets: np.ndarray, class_names: Sequence[str] | None) -> list[np.ndarray]:
-    """Positions of each class; one group of all for regression."""
-    if class_names is None:
-        return [np.arange(len(targets))]
-    return [np.flatnonzero(targets == index) for index in range(len(class_names))]
-
-
-def _lowest(groups: Sequence[np.ndarray], taken: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """The `taken` positions of lowest key out of each group, ascending."""
-    chosen = [
-        group[np.argsort(keys[group], kind="stable")[:count]]
-        for group, count in zip(groups, taken, strict=True)
-    ]
-    return np.sort(np.concatenate(chosen))
-
-
-def _keys(seed: int, domain: int, rows: np.ndarray) -> np.ndarray:
-    """A random uint64 for each row, of its number alone: raw output of Philox, which numpy keeps stable between versions."""
-    generator = np.random.Philox(key=np.array([seed, domain], dtype=np.uint64))
-    return generator.random_raw(int(rows.max()) + 1)[rows]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import importlib.metadata
+import json
 import os
 import platform
 import re
@@ -111,12 +112,18 @@ def versions(names: tuple[str, ...] = PACKAGES) -> dict[str, str]:
     return found
 
 
-def provenance_tags(backend: str | None = None, ray_job_id: str | None = None) -> dict[str, str]:
-    """MLflow tags: who, what program, which commit, which Ray job, which versions.
+def ray_submission_id() -> str | None:
+    """Id of the Ray job that this process is the driver of (``ray job submit``); None outside one."""
+    try:
+        job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", ""))["metadata"]["job_submission_id"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return str(job)
 
-    `ray_job_id` is the caller's to give (only the fleet knows Ray); the environment's ``RAY_JOB_ID`` stands in for it.
-    """
-    job = ray_job_id or os.environ.get("RAY_JOB_ID")
+
+def provenance_tags(backend: str | None = None) -> dict[str, str]:
+    """MLflow tags: who, what program, which commit, which Ray job, which versions."""
+    job = ray_submission_id()
     tags = {
         "mlflow.source.name": Path(sys.argv[0] if sys.argv else "").name or "python",
         "mlflow.source.type": "JOB" if job else "LOCAL",

@@ -9,17 +9,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.planning.derivative import LinearDerivative
-from pipelines.progress import (
+from pipelines.formatting import (
     format_count,
     format_duration,
     format_metric,
     format_rate,
     format_usd,
     metric_label,
-    result_table,
 )
 from pipelines.result import TrainingResult
 from pipelines.run_setup import PreparedRun
+from pipelines.tables import result_table
 
 Sections = Mapping[str, Mapping[str, str | Mapping[str, str]]]
 

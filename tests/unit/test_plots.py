@@ -23,7 +23,6 @@ from orchestrator.config import ModelConfig
 from orchestrator.models.model import Model
 from orchestrator.protocols import JobSpan
 from orchestrator.training.reports import EpochReport, Totals
-from pipelines import plots
 from pipelines.plots import (
     DrawnGate,
     circuit_diagram,
@@ -35,6 +34,7 @@ from pipelines.plots import (
     predictions,
     training_curves,
 )
+from pipelines.plots.circuit import columns_of
 
 RUN = "breast-cancer-20261105-143201"
 
@@ -390,7 +390,7 @@ class TestCircuit:
             for _ in range(80)
         ]
         taken: set[tuple[int, int]] = set()
-        for gate, column in zip(gates, plots._columns_of(gates, 6), strict=True):
+        for gate, column in zip(gates, columns_of(gates, 6), strict=True):
             cells = {(column, row) for row in range(min(gate.qubits), max(gate.qubits) + 1)}
             assert not cells & taken
             taken |= cells

@@ -15,11 +15,7 @@ from rich.console import Console
 
 from orchestrator.protocols import DispatcherStats
 from orchestrator.training.reports import EpochReport, StepReport, Totals
-from pipelines.progress import (
-    LiveProgress,
-    PlainProgress,
-    QuietProgress,
-    _Trace,
+from pipelines.formatting import (
     format_count,
     format_duration,
     format_metric,
@@ -27,10 +23,12 @@ from pipelines.progress import (
     format_rate,
     format_usd,
     format_value,
-    make_progress,
-    result_table,
     sparkline,
 )
+from pipelines.live_progress import LiveProgress
+from pipelines.progress import PlainProgress, QuietProgress, make_progress
+from pipelines.progress_board import Trace
+from pipelines.tables import result_table
 
 
 class Clock:
@@ -146,7 +144,7 @@ class TestSparkline:
         assert sparkline([math.inf, math.nan], 2) == "  "
 
     def test_a_long_run_is_held_in_bounded_memory(self) -> None:
-        trace = _Trace(capacity=8)
+        trace = Trace(capacity=8)
         for k in range(10_000):
             trace.append(float(k))
         points = trace.points()

@@ -436,8 +436,9 @@ def test_redaction():
     assert Redactor(None)("untouched") == "untouched"
 
 
-def test_provenance():
-    tags = provenance_tags(backend="ideal", ray_job_id="raysubmit_1")
+def test_provenance(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", '{"metadata": {"job_submission_id": "raysubmit_1"}}')
+    tags = provenance_tags(backend="ideal")
     assert (tags["backend"], tags["ray.job_id"], tags["mlflow.source.type"]) == (
         "ideal",
         "raysubmit_1",

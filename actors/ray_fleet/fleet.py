@@ -1,23 +1,9 @@
-"""RayFleet: the dispatcher over Ray actors, and the only module that imports ray to run circuits.
-
-::
-
-    run(jobs) ─► Scheduler ─assignments─► actor.run.remote(job) ─┐
-        ▲           ▲                                            │ ray.wait, always with a timeout
-        └─ results ─┴─ job_done, job_failed, worker_lost ◄───────┘
-
-Ray restarts no actor and repeats no call here (max_restarts = max_task_retries = 0): when it does, whether a job ran is unknown and
-the actor's state is gone behind the driver's back. A dead actor is replaced by a new one, and its jobs are redone by the others
-meanwhile; a job is content, so doing one twice gives the same bits. The loop is synchronous, so it works where an event loop
-is running already (notebooks).
-"""
+"""RayFleet: the driver's loop between the scheduler and the actors. See the package for the picture."""
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import logging
-import os
 import pickle
 import time
 from collections import deque
@@ -29,103 +15,31 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import ray
 from ray import cloudpickle
-from ray.exceptions import (
-    GetTimeoutError,
-    NodeDiedError,
-    ObjectLostError,
-    OutOfMemoryError,
-    RayActorError,
-    RayError,
-    RayTaskError,
-    WorkerCrashedError,
-)
 
-from actors.circuit_actor import CircuitActor, check_known
+from actors.circuit_actor import check_known
+from actors.ray_fleet.connection import connect, release
+from actors.ray_fleet.process import (
+    FETCH_SECONDS,
+    POLL_SECONDS,
+    ActorProcess,
+    Hello,
+    fetch,
+    kill,
+    started,
+    wait_for_all,
+)
 from actors.retry import RetryPolicy, UnknownCircuitError, WorkerLostError, error_for
 from actors.scheduler import GivenUp, Scheduler
 from orchestrator.circuits.measured import MeasuredCircuit
-from orchestrator.errors import ExecutionError, FleetError, QfleetError
+from orchestrator.errors import FleetError, QfleetError
 from orchestrator.jobs import Displacements, Job, JobResult
 from orchestrator.protocols import Backend, DispatcherStats, JobSpan
 
 _log = logging.getLogger(__name__)
-_POLL_SECONDS = 1.0
-"""Longest single wait; between two, the loop sees that nothing is left to wait for."""
-_FETCH_SECONDS = 30.0
-"""Longest transfer of a finished result from another node."""
 _OPEN_SECONDS = 600.0
 """Longest opening of a session: where nothing is cached yet, all kernels are compiled in it."""
 _CLOSE_SECONDS = 1.0
 """What closing sessions may take before the actors are killed."""
-_LOST = (
-    RayActorError,
-    NodeDiedError,
-    WorkerCrashedError,
-    OutOfMemoryError,
-    ObjectLostError,
-    GetTimeoutError,
-)
-"""Errors after which nothing is known of a worker; it is replaced, even if it should still live."""
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-
-
-class Hello(NamedTuple):
-    """How an actor introduces itself."""
-
-    pid: int
-    node_id: str
-
-
-class ActorProcess:
-    """What lives in an actor's process: a CircuitActor.
-
-    Jobs and results cross as bytes pickled by C code: Ray's own serializer costs the driver twice as much per job.
-    """
-
-    def __init__(self, backend: bytes, worker: str, n_threads: int) -> None:
-        # Before the backend is unpickled, which imports numba. (runtime_env would do it too, for 0.4 s more per actor.)
-        for name in _THREAD_VARIABLES:
-            os.environ[name] = str(n_threads)
-        self._payload = backend
-        self._worker = worker
-        self._actor: CircuitActor | None = None
-
-    def prepare(self) -> Hello:
-        """Import the backend. Here and not in __init__, so that an error reaches the driver as itself."""
-        self._circuit_actor()
-        return Hello(os.getpid(), ray.get_runtime_context().get_node_id())
-
-    def open(self) -> Hello:
-        """Compile kernels and open the session."""
-        self._circuit_actor().open()
-        return self.prepare()
-
-    def run(self, job: bytes, circuit: MeasuredCircuit | None = None) -> bytes:
-        """Pickled JobResult of the pickled `job`; `circuit` comes along when the driver thinks it is not known here."""
-        actor = self._circuit_actor()
-        if circuit is not None:
-            actor.register(circuit)
-        return pickle.dumps(actor.run(pickle.loads(job)), protocol=pickle.HIGHEST_PROTOCOL)
-
-    def echo(self, job: bytes) -> bytes:
-        """A job that computes nothing, to measure what sending one costs."""
-        return pickle.dumps(pickle.loads(job), protocol=pickle.HIGHEST_PROTOCOL)
-
-    def close(self) -> None:
-        """Close the session."""
-        if self._actor is not None:
-            self._actor.close()
-
-    def _circuit_actor(self) -> CircuitActor:
-        if self._actor is None:
-            try:
-                backend = cloudpickle.loads(self._payload)
-            except Exception as error:
-                raise ExecutionError(
-                    f"{self._worker} cannot load the backend: {type(error).__name__}: {error}; is its package installed there?"
-                ) from error
-            self._actor = CircuitActor(backend, self._worker)
-        return self._actor
 
 
 @dataclass(eq=False)
@@ -168,6 +82,8 @@ class RayFleet:
         policy: which failed jobs are tried again, and how often.
         max_replacements: dead actors replaced in the fleet's lifetime; None: three for each actor.
         start_timeout_seconds: how long actors may take to start.
+        wait_for_nodes_seconds: how long to wait for CPUs that the cluster has not got yet, where an autoscaler adds them; 0: more
+            actors than fit are refused at once.
         max_spans: jobs that `timeline` remembers.
 
     Raises:
@@ -186,6 +102,7 @@ class RayFleet:
         policy: RetryPolicy | None = None,
         max_replacements: int | None = None,
         start_timeout_seconds: float = 120.0,
+        wait_for_nodes_seconds: float = 0.0,
         max_spans: int = 20_000,
     ) -> None:
         self._n_actors = n_actors
@@ -193,7 +110,8 @@ class RayFleet:
         self._cpus_per_actor = cpus_per_actor
         self._policy = policy or RetryPolicy()
         self._replacements_left = 3 * n_actors if max_replacements is None else max_replacements
-        self._start_timeout_seconds = start_timeout_seconds
+        self._start_timeout_seconds = max(start_timeout_seconds, wait_for_nodes_seconds)
+        self._waits_for_nodes = wait_for_nodes_seconds > 0
         self._payload = cloudpickle.dumps(backend)
         self._actor_class = ray.remote(ActorProcess).options(
             num_cpus=cpus_per_actor, max_restarts=0, max_task_retries=0
@@ -214,7 +132,7 @@ class RayFleet:
         self._cache_hits = 0
         self._last_loss = ""
         self._is_closed = False
-        self._connection = _connect(address)
+        self._connection = connect(address)
         try:
             self._start()
             self._job_overhead_seconds = self._measure_overhead()
@@ -311,10 +229,10 @@ class RayFleet:
                 ray.wait(closing, num_returns=len(closing), timeout=_CLOSE_SECONDS)
         finally:
             for handle in handles:
-                _kill(handle)
+                kill(handle)
             self._workers.clear()
             self._calls.clear()
-            _release(self._connection)
+            release(self._connection)
 
     # Starting and replacing actors
 
@@ -323,7 +241,7 @@ class RayFleet:
         self._check_capacity()
         workers = [self._spawn() for _ in range(self._n_actors)]
         preparing = [worker.handle.prepare.remote() for worker in workers]
-        n_missing = _wait_for_all(preparing, self._start_timeout_seconds)
+        n_missing = wait_for_all(preparing, self._start_timeout_seconds)
         if n_missing:
             total = ray.cluster_resources().get("CPU", 0.0)
             free = ray.available_resources().get("CPU", 0.0)
@@ -331,7 +249,7 @@ class RayFleet:
                 f"{n_missing} of {self._n_actors} actors did not start within {self._start_timeout_seconds:g} s; the cluster has "
                 f"{total:g} CPUs, {free:g} of them free: start fewer actors, or wait until other programs have ended"
             )
-        hellos = _started(preparing)
+        hellos = started(preparing)
         first_on_node: dict[str, _Worker] = {}
         for worker, hello in zip(workers, hellos, strict=True):
             first_on_node.setdefault(hello.node_id, worker)
@@ -344,11 +262,12 @@ class RayFleet:
     def _check_capacity(self) -> None:
         needed = self._n_actors * self._cpus_per_actor
         total = ray.cluster_resources().get("CPU", 0.0)
-        if needed > total:
+        if needed > total and not self._waits_for_nodes:
             fitting = int(total // self._cpus_per_actor)
             raise FleetError(
                 f"{self._n_actors} actors with {self._cpus_per_actor:g} CPUs each need {needed:g} CPUs, and this Ray cluster "
-                f"has {total:g}: set fleet.n_actors to at most {fitting}, or fleet.cpus_per_actor to less"
+                f"has {total:g}: set fleet.n_actors to at most {fitting}, or fleet.cpus_per_actor to less; or fleet.wait_for_nodes_seconds "
+                "where an autoscaler adds machines"
             )
 
     def _spawn(self) -> _Worker:
@@ -359,9 +278,9 @@ class RayFleet:
 
     def _open_sessions(self, workers: list[_Worker]) -> None:
         opening = [worker.handle.open.remote() for worker in workers]
-        if _wait_for_all(opening, _OPEN_SECONDS):
+        if wait_for_all(opening, _OPEN_SECONDS):
             raise FleetError(f"the backend's sessions were not open after {_OPEN_SECONDS:g} s")
-        _started(opening)
+        started(opening)
 
     def _joined(self, worker: _Worker, hello: Hello) -> None:
         worker.hello = hello
@@ -374,7 +293,7 @@ class RayFleet:
         self._workers_lost += 1
         self._last_loss = str(error)
         _log.info("%s is lost: %s", worker.name, error)
-        _kill(worker.handle)  # out of reach is not dead: an actor that comes back must not hold CPUs
+        kill(worker.handle)  # out of reach is not dead: an actor that comes back must not hold CPUs
         self._calls = {
             reference: call for reference, call in self._calls.items() if call.worker is not worker
         }
@@ -414,7 +333,7 @@ class RayFleet:
         """One turn: wait for something to finish, take in all that has, send what can be sent."""
         ready, rest = [], []
         if self._calls:
-            ready, rest = ray.wait(list(self._calls), num_returns=1, timeout=_POLL_SECONDS)
+            ready, rest = ray.wait(list(self._calls), num_returns=1, timeout=POLL_SECONDS)
         if not ready:
             self._check_alive()
         if ready and rest:
@@ -422,7 +341,7 @@ class RayFleet:
         for reference in ready:
             call = self._calls.pop(reference, None)
             if call is not None:  # else dropped together with its worker, a moment ago
-                self._receive(call, _fetch(reference))
+                self._receive(call, fetch(reference))
         self._send()
 
     def _send(self) -> None:
@@ -506,140 +425,13 @@ class RayFleet:
             pending: list[Any] = []
             for _ in range(n_jobs):
                 if len(pending) >= window:
-                    ready, pending = ray.wait(pending, num_returns=1, timeout=_FETCH_SECONDS)
+                    ready, pending = ray.wait(pending, num_returns=1, timeout=FETCH_SECONDS)
                     for reference in ready:
-                        _fetch(reference)
+                        fetch(reference)
                 pending.append(next(handles).echo.remote(pickle.dumps(job, protocol=pickle.HIGHEST_PROTOCOL)))
-            _wait_for_all(pending, _FETCH_SECONDS)
+            wait_for_all(pending, FETCH_SECONDS)
             return (time.perf_counter() - started) / n_jobs
 
         return min(
             seconds_per_job(32) for _ in range(3)
-        )  # the first warms up; the least is the least disturbed
-
-
-def _fetch(reference: Any) -> Any:
-    """What a finished call answered: its value, or the error it ended with (returned, not raised)."""
-    try:
-        answer = ray.get(reference, timeout=_FETCH_SECONDS)
-        return pickle.loads(answer) if isinstance(answer, bytes) else answer
-    except RayTaskError as error:  # first: Ray makes it an instance of its cause's class as well
-        if isinstance(error.cause, QfleetError):
-            return error.cause
-        return ExecutionError(f"an actor failed: {type(error.cause).__name__}: {error.cause}")
-    except _LOST as error:
-        return WorkerLostError(_reason(error))
-    except (RayError, pickle.UnpicklingError, ImportError, AttributeError) as error:
-        return ExecutionError(f"an actor's answer cannot be read: {type(error).__name__}: {error}")
-
-
-def _wait_for_all(references: list[Any], seconds: float) -> int:
-    """Wait until all calls have ended; returns how many had not after `seconds`."""
-    deadline = time.monotonic() + seconds
-    waiting = references
-    while waiting and (left := deadline - time.monotonic()) > 0:
-        _, waiting = ray.wait(waiting, num_returns=len(waiting), timeout=min(left, _POLL_SECONDS))
-    return len(waiting)
-
-
-def _started(references: list[Any]) -> list[Hello]:
-    """The answers of actors that were started.
-
-    Raises:
-        FleetError: one died; QfleetError: the backend could not be opened.
-    """
-    answers = [_fetch(reference) for reference in references]
-    for answer in answers:
-        if isinstance(answer, WorkerLostError):
-            raise FleetError(f"an actor died while it started: {answer}")
-        if isinstance(answer, BaseException):
-            raise answer
-    return answers
-
-
-def _reason(error: BaseException) -> str:
-    """Ray's multi-line report of a death on one line."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    return "; ".join(line for line in lines if line) or type(error).__name__
-
-
-def _kill(handle: Any) -> None:
-    """Kill an actor; one that is dead or whose Ray has ended is no error."""
-    with contextlib.suppress(Exception):
-        ray.kill(handle, no_restart=True)
-
-
-@dataclass(eq=False)
-class _Connection:
-    """This process's connection to Ray, shared by its fleets."""
-
-    is_ours: bool
-    n_fleets: int = 0
-
-
-_current: _Connection | None = None
-
-
-def _connect(address: str | None) -> _Connection:
-    """Connect to Ray, or use the connection that is there.
-
-    Raises:
-        FleetError: Ray cannot be started or reached.
-    """
-    global _current
-    if not ray.is_initialized():
-        _current = _Connection(is_ours=True)
-        _init_ray(address or os.environ.get("RAY_ADDRESS") or "local")
-    elif _current is None:
-        _current = _Connection(is_ours=False)
-    _current.n_fleets += 1
-    return _current
-
-
-def _release(connection: _Connection) -> None:
-    """The last fleet to go ends what was begun for it."""
-    global _current
-    connection.n_fleets -= 1
-    if connection.n_fleets == 0 and connection is _current:
-        _current = None
-        if connection.is_ours:
-            ray.shutdown()
-
-
-def _init_ray(address: str) -> None:
-    for name, value in (
-        ("RAY_USAGE_STATS_ENABLED", "0"),
-        (
-            "RAY_ENABLE_UV_RUN_RUNTIME_ENV",
-            "0",
-        ),  # under `uv run` Ray would build a virtual environment for the workers
-        (
-            "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO",
-            "0",
-        ),  # Ray's future default; without it every start warns about it
-    ):
-        os.environ.setdefault(name, value)
-    try:
-        # include_dashboard may only be given for a Ray that is started here.
-        local: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
-        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **local)
-    except Exception as error:  # Ray raises ConnectionError, ValueError, RuntimeError and others here
-        what = "start Ray" if address == "local" else f"join the Ray cluster at {address!r}"
-        raise FleetError(f"cannot {what}: {error}") from error
-    _keep_stdout_clean()
-
-
-def _keep_stdout_clean() -> None:
-    """Send Ray's reports of dead workers to the log.
-
-    A thread of Ray's prints them to standard output, log_to_driver or not, where they would stand in the middle of ``--json`` output;
-    Ray has no setting for it. Nothing depends on this: where a later Ray has no such function, the reports are printed.
-    """
-    from ray._private import worker as ray_worker
-
-    def to_log(data: dict[str, Any], ignore_prefix: bool = False) -> None:
-        for line in data.get("lines", ()):
-            _log.info("Ray: %s", line)
-
-    if hasattr(ray_worker, "print_to_stdstream"):
-        ray_worker.print_to_stdstream = to_log
+        )  # the least is the least disturbed; the first warms up

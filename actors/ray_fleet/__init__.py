@@ -1,0 +1,19 @@
+"""RayFleet: the dispatcher over Ray actors, and the only module that imports ray to run circuits.
+
+::
+
+    run(jobs) ─► Scheduler ─assignments─► actor.run.remote(job) ─┐
+        ▲           ▲                                            │ ray.wait, always with a timeout
+        └─ results ─┴─ job_done, job_failed, worker_lost ◄───────┘
+
+Ray restarts no actor and repeats no call here (max_restarts = max_task_retries = 0): when it does, whether a job ran is unknown and
+the actor's state is gone behind the driver's back. A dead actor is replaced by a new one, and its jobs are redone by the others
+meanwhile; a job is content, so doing one twice gives the same bits. The loop is synchronous, so it works where an event loop
+is running already (notebooks).
+"""
+
+from __future__ import annotations
+
+from actors.ray_fleet.fleet import RayFleet
+
+__all__ = ["RayFleet"]

@@ -1,0 +1,152 @@
+"""An actor's process, and the driver's side of a call to it: waiting, fetching, and what an error means."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import time
+from typing import Any, NamedTuple
+
+import ray
+from ray import cloudpickle
+from ray.exceptions import (
+    GetTimeoutError,
+    NodeDiedError,
+    ObjectLostError,
+    OutOfMemoryError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+    WorkerCrashedError,
+)
+
+from actors.circuit_actor import CircuitActor
+from actors.retry import WorkerLostError
+from orchestrator.circuits.measured import MeasuredCircuit
+from orchestrator.errors import ExecutionError, FleetError, QfleetError
+
+POLL_SECONDS = 1.0
+"""Longest single wait; between two, the loop sees that nothing is left to wait for."""
+FETCH_SECONDS = 30.0
+"""Longest transfer of a finished result from another node."""
+_LOST = (
+    RayActorError,
+    NodeDiedError,
+    WorkerCrashedError,
+    OutOfMemoryError,
+    ObjectLostError,
+    GetTimeoutError,
+)
+"""Errors after which nothing is known of a worker; it is replaced, even if it should still live."""
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+class Hello(NamedTuple):
+    """How an actor introduces itself."""
+
+    pid: int
+    node_id: str
+
+
+class ActorProcess:
+    """What lives in an actor's process: a CircuitActor.
+
+    Jobs and results cross as bytes pickled by C code: Ray's own serializer costs the driver twice as much per job.
+    """
+
+    def __init__(self, backend: bytes, worker: str, n_threads: int) -> None:
+        # Before the backend is unpickled, which imports numba. (runtime_env would do it too, for 0.4 s more per actor.)
+        for name in _THREAD_VARIABLES:
+            os.environ[name] = str(n_threads)
+        self._payload = backend
+        self._worker = worker
+        self._actor: CircuitActor | None = None
+
+    def prepare(self) -> Hello:
+        """Import the backend. Here and not in __init__, so that an error reaches the driver as itself."""
+        self._circuit_actor()
+        return Hello(os.getpid(), ray.get_runtime_context().get_node_id())
+
+    def open(self) -> Hello:
+        """Compile kernels and open the session."""
+        self._circuit_actor().open()
+        return self.prepare()
+
+    def run(self, job: bytes, circuit: MeasuredCircuit | None = None) -> bytes:
+        """Pickled JobResult of the pickled `job`; `circuit` comes along when the driver thinks it is not known here."""
+        actor = self._circuit_actor()
+        if circuit is not None:
+            actor.register(circuit)
+        return pickle.dumps(actor.run(pickle.loads(job)), protocol=pickle.HIGHEST_PROTOCOL)
+
+    def echo(self, job: bytes) -> bytes:
+        """A job that computes nothing, to measure what sending one costs."""
+        return pickle.dumps(pickle.loads(job), protocol=pickle.HIGHEST_PROTOCOL)
+
+    def close(self) -> None:
+        """Close the session."""
+        if self._actor is not None:
+            self._actor.close()
+
+    def _circuit_actor(self) -> CircuitActor:
+        if self._actor is None:
+            try:
+                backend = cloudpickle.loads(self._payload)
+            except Exception as error:
+                raise ExecutionError(
+                    f"{self._worker} cannot load the backend: {type(error).__name__}: {error}; is its package installed there?"
+                ) from error
+            self._actor = CircuitActor(backend, self._worker)
+        return self._actor
+
+
+def fetch(reference: Any) -> Any:
+    """What a finished call answered: its value, or the error it ended with (returned, not raised)."""
+    try:
+        answer = ray.get(reference, timeout=FETCH_SECONDS)
+        return pickle.loads(answer) if isinstance(answer, bytes) else answer
+    except RayTaskError as error:  # first: Ray makes it an instance of its cause's class as well
+        if isinstance(error.cause, QfleetError):
+            return error.cause
+        return ExecutionError(f"an actor failed: {type(error.cause).__name__}: {error.cause}")
+    except _LOST as error:
+        return WorkerLostError(_reason(error))
+    except (RayError, pickle.UnpicklingError, ImportError, AttributeError) as error:
+        return ExecutionError(f"an actor's answer cannot be read: {type(error).__name__}: {error}")
+
+
+def wait_for_all(references: list[Any], seconds: float) -> int:
+    """Wait until all calls have ended; returns how many had not after `seconds`."""
+    deadline = time.monotonic() + seconds
+    waiting = references
+    while waiting and (left := deadline - time.monotonic()) > 0:
+        _, waiting = ray.wait(waiting, num_returns=len(waiting), timeout=min(left, POLL_SECONDS))
+    return len(waiting)
+
+
+def started(references: list[Any]) -> list[Hello]:
+    """The answers of actors that were started.
+
+    Raises:
+        FleetError: one died; QfleetError: the backend could not be opened.
+    """
+    answers = [fetch(reference) for reference in references]
+    for answer in answers:
+        if isinstance(answer, WorkerLostError):
+            raise FleetError(f"an actor died while it started: {answer}")
+        if isinstance(answer, BaseException):
+            raise answer
+    return answers
+
+
+def _reason(error: BaseException) -> str:
+    """Ray's multi-line report of a death on one line."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    return "; ".join(line for line in lines if line) or type(error).__name__
+
+
+def kill(handle: Any) -> None:
+    """Kill an actor; one that is dead or whose Ray has ended is no error."""
+    with contextlib.suppress(Exception):
+        ray.kill(handle, no_restart=True)

@@ -1,0 +1,40 @@
+"""Which MLflow a run is logged to: the configured URI, the environment's, the recorded one, or a file in the working directory."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from orchestrator.config import TrackingConfig
+from pipelines.journal import SpoolState
+from pipelines.provenance import redact_uri
+
+
+def resolve_uri(given: str | None, recorded: SpoolState | None = None) -> str:
+    """The tracking URI: the given one; else where the run is already; else ``mlflow.db`` in the working directory.
+
+    A relative SQLite path is made absolute, so that a resume from another directory finds the same file.
+    """
+    if given is None:
+        if recorded is not None and recorded.uri is not None:
+            return without_mask(recorded.uri)
+        return f"sqlite:///{Path.cwd() / 'mlflow.db'}"
+    if not given.startswith("sqlite:///"):
+        return given
+    if recorded is not None and recorded.uri is not None and recorded.uri_given == given:
+        return recorded.uri
+    path, question, query = given.removeprefix("sqlite:///").partition("?")
+    return f"sqlite:///{Path(path).absolute()}{question}{query}"
+
+
+def given_uri(config: TrackingConfig) -> str | None:
+    """The configured URI, else the environment's; one that was masked when it was saved is completed from the environment."""
+    environment = os.environ.get("MLFLOW_TRACKING_URI") or None
+    if config.uri is None or (environment is not None and redact_uri(environment) == config.uri):
+        return environment
+    return without_mask(config.uri)
+
+
+def without_mask(uri: str) -> str:
+    """A redacted URI as one that can be used: MLflow takes credentials from MLFLOW_TRACKING_USERNAME and _PASSWORD too."""
+    return uri.replace("***@", "")
