@@ -240,7 +240,7 @@ def test_sigkill_of_the_driver_at_random_moments(tmp_path: Path) -> None:
         process.kill()
         process.wait()
         kills += 1
-        process = start(tmp_path, "resume", "stormy") if kills < 4 else start(tmp_path, "resume", "stormy")
+        process = start(tmp_path, "resume", "stormy")
         if kills == 4:
             break
     out, _ = process.communicate(timeout=120)
@@ -324,7 +324,7 @@ def test_arrays_and_a_circuit_of_ones_own(tmp_path: Path) -> None:
     assert result.predict(features[:5]).shape == (5,)
 
 
-def _by_cirq(circuit, params, symbols, features, observable) -> np.ndarray:  # noqa: ANN001
+def _by_cirq(circuit, params, symbols, features, observable) -> np.ndarray:
     """Expectation values [S] by cirq's simulator."""
     import cirq
 

@@ -48,6 +48,7 @@ OTHER: dict[str, Any] = {
     "backend.name": "cirq", "backend.shots": 100,
     "fleet.dispatcher": "serial", "fleet.n_actors": 3, "fleet.cpus_per_actor": 0.5, "fleet.max_in_flight": 1,
     "fleet.address": "auto", "fleet.job_seconds": 0.5,
+    "fleet.wait_for_nodes_seconds": 1.5,
     "checkpoint.every_epochs": 2, "checkpoint.every_seconds": 1.5, "checkpoint.every_steps": 10, "checkpoint.keep": 1,
     "tracking.enabled": False, "tracking.uri": "http://localhost:5000", "tracking.experiment": "other",
     "tracking.log_model": False, "tracking.tags": {"owner": "me", "αβ": "γ"},
@@ -56,6 +57,7 @@ OTHER: dict[str, Any] = {
 
 def with_other(key: str) -> TrainingConfig:
     """The default configuration with one key at its other value."""
+    assert key in OTHER, f"{key} is new: give it a valid value in OTHER that is not the default"
     section, name = key.split(".")
     values: dict[str, dict[str, Any]] = {section: {name: OTHER[key]}}
     if key == "data.path":

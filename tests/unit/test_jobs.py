@@ -124,8 +124,11 @@ def test_complete_answer_passes() -> None:
     )
 
 
-BAD = np.zeros((3, 4, 2))
-BAD[1, 2, 0] = np.nan
+def with_one(value: float) -> np.ndarray:
+    """An answer's values, one of them spoilt."""
+    values = np.zeros((3, 4, 2))
+    values[1, 2, 0] = value
+    return values
 
 
 @pytest.mark.parametrize(
@@ -137,8 +140,8 @@ BAD[1, 2, 0] = np.nan
         (make_job(), {"values": np.zeros((3, 4, 2), np.float32)}, "float32"),
         (make_job(), {"values": np.zeros((3, 4, 2)).tolist()}, "values is list"),
         (make_job(), {"values": None}, "values is NoneType"),
-        (make_job(), {"values": BAD}, "not finite"),
-        (make_job(), {"values": BAD - np.inf}, "not finite"),
+        (make_job(), {"values": with_one(np.nan)}, "not finite"),
+        (make_job(), {"values": with_one(-np.inf)}, "not finite"),
         (make_job(shots=5), {"variances": None}, "variances is NoneType"),
         (make_job(shots=5), {"variances": np.zeros((3, 4, 1))}, "variances"),
         (

@@ -79,6 +79,20 @@ def test_any_cut_in_any_order_gives_the_same_bits(name: str, answer: Callable[[l
         assert found.compute_seconds == pytest.approx(whole.compute_seconds)
 
 
+def test_sums_do_not_depend_on_the_order(answer: Callable[[list[Job]], Answers]) -> None:
+    """Floating-point sums of costs and times are taken in the plan's order, not in that of arrival."""
+    rng = np.random.default_rng(3)
+    answers = [
+        (job, replace(result, cost_usd=rng.random(), compute_seconds=rng.random()))
+        for job, result in answer(jobs_for(SHIFTED, 30))
+    ]
+    sums = set()
+    for _ in range(20):
+        found = SHIFTED.assemble([answers[i] for i in rng.permutation(len(answers))])
+        sums.add((found.cost_usd, found.compute_seconds))
+    assert len(sums) == 1
+
+
 @pytest.mark.parametrize("name", PLANS)
 def test_plan_survives_pickling(name: str, answer: Callable[[list[Job]], Answers]) -> None:
     plan = PLANS[name]

@@ -217,6 +217,15 @@ def test_totals(shots: int | None, dense: SimpleNamespace) -> None:
     )
 
 
+def test_every_evaluation_has_noise_of_its_own(dense: SimpleNamespace) -> None:
+    """Training and validation are keyed apart, and by the step: the same circuit twice gets two different draws."""
+    dispatcher = dense.Dispatcher(dense.Backend())
+    run(make_task(rule="parameter_shift", shots=5), Coordinator(dispatcher, dense.Backend.capabilities))
+    places = [(job.noise_keys.tobytes(), job.step) for job in dispatcher.jobs]
+    assert [step for _, step in places] == [0, 1, 2, 3, 3, 4, 5, 6, 6, 7, 8, 9]
+    assert len(set(places)) == len(places)
+
+
 def test_frozen_parameters_never_move_and_cost_nothing(dense: SimpleNamespace) -> None:
     optimizer = {"weight_decay": 0.5, "learning_rate": 0.3}
     circuits = {}
