@@ -155,7 +155,9 @@ def print_result(result: TrainingResult, *, to_stdout: bool = True) -> None:
         scores.setdefault(metric_label(measure), {})[split] = format_metric(name, value)
     totals = result.totals
     rate = f" ({format_rate(totals.n_circuits, seconds['train'], 'circuits')})" if "train" in seconds else ""
-    stages = ", ".join(f"{k} {format_duration(v)}" for k, v in seconds.items() if k != "total" and "." not in k)
+    stages = ", ".join(
+        f"{k} {format_duration(v)}" for k, v in seconds.items() if k != "total" and "." not in k
+    )
     sections: Sections = {
         "Scores (best parameters)": scores,
         "Training": {

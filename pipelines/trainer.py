@@ -15,10 +15,11 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import astuple
+from dataclasses import astuple, dataclass
+from pathlib import Path
 from typing import Any
 
-from orchestrator.config import TrainingConfig
+from orchestrator.config import FleetConfig, TrainingConfig
 from orchestrator.coordinator import Coordinator
 from orchestrator.errors import CheckpointError
 from orchestrator.models.model import Model
@@ -33,11 +34,12 @@ from pipelines.datasets import Table, table_from_arrays
 from pipelines.evaluate import score
 from pipelines.interrupts import Interrupts
 from pipelines.progress import Progress, make_progress
+from pipelines.provenance import ray_submission_id
 from pipelines.report import headline
 from pipelines.result import TrainingResult
 from pipelines.run_folder import RunFolder
 from pipelines.run_setup import PreparedRun, load_run, prepare_run, save_run
-from pipelines.tracking import Tracker, TrackingReport, ship_pending
+from pipelines.tracking import RunStatus, Tracker, TrackingReport, ship_pending
 
 
 class TrainingInterrupted(KeyboardInterrupt):
@@ -51,6 +53,19 @@ class TrainingInterrupted(KeyboardInterrupt):
 
     def __str__(self) -> str:
         return f"interrupted after step {self.n_steps}; the state is saved. Continue with: qfleet resume {self.run_name}"
+
+
+@dataclass(frozen=True, eq=False)
+class _Active:
+    """What a run in progress holds; `stack` closes it."""
+
+    run: PreparedRun
+    folder: RunFolder
+    state: TrainState
+    display: Progress
+    tracker: Tracker
+    saving: Checkpointing
+    stack: ExitStack
 
 
 class Trainer:
@@ -127,30 +142,23 @@ class Trainer:
                 run, folder, checkpoints = self._open(stack)
                 state, problems = checkpoints.load_newest()
                 state = state or initial_state(run.task)
-            display.start(
-                f"qfleet · {folder.name}",
-                headline(run),
-                is_paid=build_backend(run.config).capabilities.is_paid,
-            )
+            is_paid = build_backend(run.config).capabilities.is_paid
+            display.start(f"qfleet · {folder.name}", headline(run), is_paid=is_paid)
             if folder.is_finished:
                 return self._finished(run, folder, state, started)
-            for problem in problems:
-                display.message(f"skipped a damaged checkpoint: {problem}")
-            if state.step:
-                display.message(f"continuing after step {state.step}, {state.epoch} epochs finished")
+            for note in _notes(run, state, problems):
+                display.message(note)
             tracker = start_tracker(folder, run, display.message)
             stack.callback(tracker.close)
             saving = Checkpointing(checkpoints, run.config.checkpoint)
+            active = _Active(run, folder, state, display, tracker, saving, stack)
             try:
-                metrics = self._run(run, folder, state, display, tracker, saving, stack)
+                metrics = self._run(active)
             except BaseException as error:
-                with suppress(CheckpointError):  # the error at hand says more
-                    saving.on_stop(state)
-                run.predictor(state.best_params).save(folder.model)
-                if not isinstance(error, KeyboardInterrupt):
-                    raise  # the tracker's close marks the run as failed
-                display.phase("saving")
-                tracked = tracker.finish("KILLED", timeout_seconds=5.0)
+                is_interrupt = isinstance(error, KeyboardInterrupt)
+                tracked = _save(active, "KILLED" if is_interrupt else "FAILED")
+                if not is_interrupt:
+                    raise
                 self._seconds["total"] = time.perf_counter() - started
                 result = self._result(run, folder, state, _best_metrics(state), tracked)
                 raise TrainingInterrupted(folder.name, state.step, result) from None
@@ -164,12 +172,15 @@ class Trainer:
                 display.message(tracked.message)
             return result
 
-    def _finished(self, run: PreparedRun, folder: RunFolder, state: TrainState, started: float) -> TrainingResult:
+    def _finished(
+        self, run: PreparedRun, folder: RunFolder, state: TrainState, started: float
+    ) -> TrainingResult:
         """The result of a run that has come to its end; whatever MLflow lacks of it is sent."""
         with self._phase("log"):
             tracked = ship_pending(folder.path, run.config.tracking)
         recorded = folder.read_json("result.json")
-        state.totals = Totals(recorded["circuits"], recorded["shots"], recorded["cost_usd"])  # the final test included
+        # Those of the checkpoint lack the final test.
+        state.totals = Totals(recorded["circuits"], recorded["shots"], recorded["cost_usd"])
         self._seconds["total"] = time.perf_counter() - started
         return self._result(run, folder, state, dict(recorded["metrics"]), tracked)
 
@@ -185,31 +196,17 @@ class Trainer:
             run, fingerprint = load_run(folder, self.config.fleet)
         return run, folder, Checkpoints(folder.checkpoints, run.config.checkpoint.keep, fingerprint)
 
-    def _run(
-        self,
-        run: PreparedRun,
-        folder: RunFolder,
-        state: TrainState,
-        display: Progress,
-        tracker: Tracker,
-        saving: Checkpointing,
-        stack: ExitStack,
-    ) -> dict[str, float]:
+    def _run(self, active: _Active) -> dict[str, float]:
         """Start the fleet, train what is left, score the best parameters. Returns the final metrics by tracking name."""
+        run, state, display, tracker = active.run, active.state, active.display, active.tracker
         with self._phase("fleet"):
-            fleet = run.config.fleet
-            display.phase(
-                f"starting {fleet.n_actors} Ray actors" if fleet.dispatcher == "ray" else "starting"
-            )
-            coordinator = build_coordinator(fleet, build_backend(run.config))
-            stack.callback(coordinator.dispatcher.close)
-        callbacks = [
-            Display(display, coordinator.dispatcher),
-            Metrics(tracker, coordinator.dispatcher),
-            saving,
-        ]
+            display.phase(_starting(run.config.fleet))
+            coordinator = build_coordinator(run.config.fleet, build_backend(run.config))
+            dispatcher = coordinator.dispatcher
+            active.stack.callback(dispatcher.close)
+        own = [Display(display, dispatcher), Metrics(tracker, dispatcher), active.saving]
         with self._phase("train"):
-            self._train(run, state, coordinator, Callbacks([*callbacks, *self._user_callbacks]))
+            self._train(run, state, coordinator, Callbacks([*own, *self._user_callbacks]))
         metrics = _best_metrics(state)
         scores = None
         if len(run.data.test.targets):
@@ -221,8 +218,8 @@ class Trainer:
             tracker.log_metrics(scores.metrics, state.step)
         with self._phase("plots"):
             display.phase("drawing plots")
-            run.predictor(state.best_params).save(folder.model)
-            log_outcome(tracker, folder, run, state, scores, coordinator.dispatcher.timeline())
+            run.predictor(state.best_params).save(active.folder.model)
+            log_outcome(tracker, active.folder, run, state, scores, dispatcher.timeline())
         return metrics
 
     def _train(
@@ -279,3 +276,32 @@ class Trainer:
 def _best_metrics(state: TrainState) -> dict[str, float]:
     """Figures of the best epoch, by tracking name; empty before the first has ended."""
     return dict(state.history[state.best_epoch - 1].metrics) if state.best_epoch else {}
+
+
+def _save(active: _Active, status: RunStatus) -> TrackingReport:
+    """Save the state and the best parameters after an interrupt or a failure, and tell MLflow how the run stands."""
+    active.display.phase("saving")
+    with suppress(CheckpointError, OSError):  # the error at hand says more
+        active.saving.on_stop(active.state)
+        active.run.predictor(active.state.best_params).save(active.folder.model)
+    return active.tracker.finish(status, timeout_seconds=5.0)
+
+
+def _starting(fleet: FleetConfig) -> str:
+    if fleet.dispatcher == "serial":
+        return "loading the simulator (the first time on a machine it is compiled: some 20 s)"
+    return f"starting {fleet.n_actors} Ray actors (the first time on a machine kernels are compiled: some 20 s more)"
+
+
+def _notes(run: PreparedRun, state: TrainState, problems: Sequence[str]) -> Iterator[str]:
+    """What a person should know before the run goes on."""
+    for problem in problems:
+        yield f"skipped a damaged checkpoint: {problem}"
+    if state.step:
+        yield f"continuing after step {state.step}, {state.epoch} epochs finished"
+    if ray_submission_id() and not Path(run.config.run.directory).is_absolute():
+        yield (
+            f"this Ray job runs in a copy of the working directory that goes with it: run.directory = "
+            f"{run.config.run.directory!r} and a default tracking store are lost with it; set run.directory to an absolute path "
+            "and MLFLOW_TRACKING_URI"
+        )

@@ -87,13 +87,27 @@ def test_the_run_is_whole_in_mlflow(default_run: tuple[Path, dict], monkeypatch:
     assert run.data.metrics["test/accuracy"] == outcome["metrics"]["test/accuracy"]
     assert run.data.tags["backend"] == "ideal"
     assert run.inputs.dataset_inputs
-    per_step = {"train/loss", "gradient/norm", "circuits/total", "shots/total", "cost/usd", "fleet/utilisation"}
+    per_step = {
+        "train/loss",
+        "gradient/norm",
+        "circuits/total",
+        "shots/total",
+        "cost/usd",
+        "fleet/utilisation",
+    }
     for name in per_step:
         assert len(client.get_metric_history(run.info.run_id, name)) == outcome["steps"], name
     for name in ("val/loss", "val/accuracy", "cache/hit_rate", "time/epoch_seconds"):
         assert len(client.get_metric_history(run.info.run_id, name)) == outcome["epochs"], name
     files = {file.path for file in client.list_artifacts(run.info.run_id)}
-    assert {"config.toml", "training.png", "fleet_timeline.png", "circuit.png", "circuit.txt", "environment.txt"} <= files
+    assert {
+        "config.toml",
+        "training.png",
+        "fleet_timeline.png",
+        "circuit.png",
+        "circuit.txt",
+        "environment.txt",
+    } <= files
     assert "checkpoint" in files
 
 
@@ -137,7 +151,13 @@ def test_resuming_a_finished_run_changes_nothing(default_run: tuple[Path, dict])
 
 def test_digits_learns_four_classes(tmp_path: Path) -> None:
     outcome = qfleet(
-        tmp_path, "train", str(CONFIGS / "digits.toml"), "--set", "fleet.dispatcher=serial", "--set", "tracking.enabled=false"
+        tmp_path,
+        "train",
+        str(CONFIGS / "digits.toml"),
+        "--set",
+        "fleet.dispatcher=serial",
+        "--set",
+        "tracking.enabled=false",
     )
     assert outcome["metrics"]["test/accuracy"] >= 0.85
 
@@ -148,7 +168,12 @@ def test_same_bits_on_one_and_three_actors(shots: int | None, tmp_path: Path, lo
     for name, overrides in {
         "serial": ["fleet.dispatcher=serial"],
         "one": ["fleet.dispatcher=ray", "fleet.n_actors=1"],
-        "three": ["fleet.dispatcher=ray", "fleet.n_actors=3", "fleet.cpus_per_actor=0.5", "fleet.job_seconds=0.001"],
+        "three": [
+            "fleet.dispatcher=ray",
+            "fleet.n_actors=3",
+            "fleet.cpus_per_actor=0.5",
+            "fleet.job_seconds=0.001",
+        ],
     }.items():
         config = quick_config(
             tmp_path / name, "gradient.rule=parameter_shift", f"backend.shots={shots or 'none'}", *overrides
@@ -194,7 +219,11 @@ def test_killed_actors_lose_nothing(tmp_path: Path, local_ray: None) -> None:
     calm = Trainer(quick_config(tmp_path / "calm"), progress=False).fit()
     killer = Killer({3, 9, 17})
     config = quick_config(
-        tmp_path / "killed", "fleet.dispatcher=ray", "fleet.n_actors=2", "fleet.cpus_per_actor=0.5", "fleet.job_seconds=0.001"
+        tmp_path / "killed",
+        "fleet.dispatcher=ray",
+        "fleet.n_actors=2",
+        "fleet.cpus_per_actor=0.5",
+        "fleet.job_seconds=0.001",
     )
     disturbed = Trainer(config, callbacks=[killer], progress=False).fit()
     assert killer.n_killed == 3
@@ -213,7 +242,11 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen:
     )
 
 
-SLOW = ["gradient.rule=parameter_shift", "backend.shots=500", "run.epochs=25"]  # some seconds, so that there is time to strike
+SLOW = [
+    "gradient.rule=parameter_shift",
+    "backend.shots=500",
+    "run.epochs=25",
+]  # some seconds, so that there is time to strike
 
 
 def _sets(overrides: list[str]) -> list[str]:
@@ -223,10 +256,19 @@ def _sets(overrides: list[str]) -> list[str]:
 def test_sigkill_of_the_driver_at_random_moments(tmp_path: Path) -> None:
     """Kill, resume, kill again ... at seeded moments: the end is the undisturbed run's bits."""
     config = str(CONFIGS / "breast_cancer.toml")
-    common = _sets([*QUICK, "fleet.dispatcher=serial", "run.epochs=3", "gradient.rule=parameter_shift", "backend.shots=50"])
+    common = _sets(
+        [
+            *QUICK,
+            "fleet.dispatcher=serial",
+            "run.epochs=3",
+            "gradient.rule=parameter_shift",
+            "backend.shots=50",
+        ]
+    )
     calm = qfleet(tmp_path, "train", config, *common, "--set", "run.name=calm")
     moments = random.Random(5)
-    process = start(tmp_path, "train", config, *common, "--set", "run.name=stormy", "--set", "checkpoint.every_steps=1")
+    often = _sets(["run.name=stormy", "checkpoint.every_steps=1", "tracking.enabled=true"])
+    process = start(tmp_path, "train", config, *common, *often)
     kills = 0
     while True:
         checkpoints = tmp_path / "runs" / "stormy" / "checkpoints"
@@ -247,8 +289,23 @@ def test_sigkill_of_the_driver_at_random_moments(tmp_path: Path) -> None:
     assert process.returncode == 0
     stormy = json.loads(out)
     assert kills >= 2
+    _assert_logged_once(stormy)
     for key in ("params_sha256", "best_params_sha256", "metrics", "circuits", "shots", "steps"):
         assert stormy[key] == calm[key], key
+
+
+def _assert_logged_once(outcome: dict) -> None:
+    """One run at MLflow, finished, with every step's metrics exactly once, however often the driver was killed."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(outcome["tracking_uri"])
+    run = client.get_run(outcome["run_id"])
+    assert run.info.status == "FINISHED"
+    named = client.search_runs([run.info.experiment_id], "attributes.run_name = 'stormy'")
+    assert [r.info.run_id for r in named] == [outcome["run_id"]]
+    for name in ("train/loss", "gradient/norm", "circuits/total"):
+        steps = [point.step for point in client.get_metric_history(outcome["run_id"], name)]
+        assert sorted(steps) == list(range(1, outcome["steps"] + 1)), name
 
 
 def _newest(checkpoints: Path) -> str:
@@ -312,11 +369,18 @@ def test_arrays_and_a_circuit_of_ones_own(tmp_path: Path) -> None:
     x, y, a, b = sympy.symbols("x y a b")
     q = cirq.LineQubit.range(2)
     circuit = cirq.Circuit(
-        cirq.ry(3 * x)(q[0]), cirq.ry(3 * y)(q[1]), cirq.CZ(*q) ** a, cirq.rx(b)(q[0]), cirq.ry(a + b)(q[1]), cirq.CNOT(*q)
+        cirq.ry(3 * x)(q[0]),
+        cirq.ry(3 * y)(q[1]),
+        cirq.CZ(*q) ** a,
+        cirq.rx(b)(q[0]),
+        cirq.ry(a + b)(q[1]),
+        cirq.CNOT(*q),
     )
     observables = ["Z0", "X1", "Z0*Z1"]
     model = Model.from_circuit(circuit, features=[x, y], observables=observables, head="linear")
-    targets = _by_cirq(circuit, {a: 0.7, b: -0.4}, [x, y], features, cirq.X(q[1]))  # a teacher that the model can equal
+    targets = _by_cirq(
+        circuit, {a: 0.7, b: -0.4}, [x, y], features, cirq.X(q[1])
+    )  # a teacher that the model can equal
     as_they_are = ["data.n_components=none", "data.standardize=false", "data.angle_scale=1.0"]
     config = quick_config(tmp_path, "loss.name=mse", "run.epochs=100", *as_they_are)
     result = Trainer(config, model=model, data=(features, targets), progress=False).fit()
@@ -340,7 +404,10 @@ def _by_cirq(circuit, params, symbols, features, observable) -> np.ndarray:
         (["train", "nowhere.toml"], "no such file"),
         (["train", "CONFIG", "--set", "model.anzatz=x"], "did you mean 'ansatz'"),
         (["train", "CONFIG", "--set", "backend.name=idael"], "did you mean 'ideal'"),
-        (["train", "CONFIG", "--set", "gradient.rule=adjoint", "--set", "backend.shots=10"], "parameter_shift"),
+        (
+            ["train", "CONFIG", "--set", "gradient.rule=adjoint", "--set", "backend.shots=10"],
+            "parameter_shift",
+        ),
         (["train", "CONFIG", "--set", "model.n_qubits=5"], "data.n_components"),
         (["resume", "nothing"], "no run 'nothing'"),
     ],
@@ -354,7 +421,12 @@ def test_bad_input_is_refused_in_words(arguments: list[str], words: str, tmp_pat
 
 def test_dry_run_starts_nothing(tmp_path: Path) -> None:
     outcome = qfleet(
-        tmp_path, "train", str(CONFIGS / "breast_cancer.toml"), "--dry-run", "--set", "gradient.rule=parameter_shift"
+        tmp_path,
+        "train",
+        str(CONFIGS / "breast_cancer.toml"),
+        "--dry-run",
+        "--set",
+        "gradient.rule=parameter_shift",
     )
     assert outcome["circuits_per_sample"] == 97
     assert outcome["parameters"] == 48
