@@ -87,5 +87,5 @@ def import_path(path: str) -> Any:
     module_name, _, attribute = path.partition(":")
     try:
         return getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"cannot load {path!r}: {error}") from error
+    except Exception as error:  # whatever a user's module raises when it is imported
+        raise InputError(f"cannot load {path!r}: {type(error).__name__}: {error}") from error

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.config import TrainingConfig
+from orchestrator.errors import ConfigError
 from orchestrator.training.loop import initial_state, train
 from orchestrator.training.reports import StepReport
 from pipelines.compose import build_backend, build_coordinator
+from pipelines.report import print_sections, summary
 from pipelines.run_setup import prepare_run
 
 DEFAULT_JOB = Path(__file__).with_name("configs") / "breast_cancer.toml"
@@ -22,8 +24,6 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """Run the benchmark the command line names. Returns what ``--json`` prints."""
     config = TrainingConfig.from_toml(options.config or DEFAULT_JOB, options.set)
     figures = overhead(config, options.steps)
-    from pipelines.report import print_sections
-
     sections = {
         "Step (median)": {
             "wall time": f"{figures['step_ms']:.2f} ms",
@@ -43,10 +43,15 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def overhead(config: TrainingConfig, n_steps: int) -> dict[str, Any]:
-    """Wall time of a training step on one actor, less the time the engine computes, over `n_steps` steps after a warm-up."""
-    config = config.with_overrides(
-        ["fleet.n_actors=1", "run.epochs=1000000", f"run.max_steps={n_steps + _WARM_UP}"]
-    )
+    """Wall time of a training step on one actor, less the time the engine computes, over `n_steps` steps after a warm-up.
+
+    Raises:
+        ConfigError: no steps to time.
+    """
+    if n_steps < 1:
+        raise ConfigError("--steps", n_steps, "should be greater than or equal to 1", "1")
+    length = ["run.epochs=1000000", f"run.max_steps={n_steps + _WARM_UP}", "run.early_stopping_patience=none"]
+    config = config.with_overrides(["fleet.n_actors=1", *length])
     prepared = prepare_run(config)
     coordinator = build_coordinator(config.fleet, build_backend(config))
     try:
@@ -61,8 +66,7 @@ def overhead(config: TrainingConfig, n_steps: int) -> dict[str, Any]:
         "benchmark": "overhead",
         "rule": prepared.task.rule.name,
         "steps": len(timed),
-        "circuits_per_step": (timed[-1].totals.n_circuits - timed[0].totals.n_circuits)
-        / max(len(timed) - 1, 1),
+        "circuits_per_step": summary(prepared)["circuits_per_step"],
         "step_ms": statistics.median(walls),
         "engine_ms": statistics.median(engine),
         "overhead_ms": statistics.median(excess),

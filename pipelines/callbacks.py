@@ -77,31 +77,36 @@ class Display(Callback):
 
 
 class Metrics(Callback):
-    """Journals metrics under stable names, by step; a background thread ships them."""
+    """Journals metrics under stable names, by step; a background thread ships them.
 
-    def __init__(self, tracker: Tracker, dispatcher: Dispatcher) -> None:
+    A point is journaled once, so the running totals of a step wait until no more can be added to them: the last step of an epoch
+    carries its validation, the last of all the final test (`finish`).
+    """
+
+    def __init__(self, tracker: Tracker, dispatcher: Dispatcher, state: TrainState) -> None:
         self._tracker = tracker
         self._dispatcher = dispatcher
+        # On resume, the totals of the checkpoint's step may not have been journaled; if they have, this changes nothing.
+        self._waiting = (state.step, state.totals) if state.step else None
 
     def on_step(self, report: StepReport, state: TrainState) -> None:
-        """Loss, gradient, totals and times of a step."""
-        step_seconds = sum(report.seconds.values())
+        """Loss, gradient and times of a step."""
+        self._journal_totals()
+        self._waiting = (report.step, report.totals)
         available = report.seconds["execute"] * max(self._dispatcher.n_workers, 1)
         metrics = {
             "train/loss": report.loss,
             "gradient/norm": report.gradient_norm,
             "learning_rate": report.learning_rate,
-            "circuits/total": report.totals.n_circuits,
-            "shots/total": report.totals.n_shots,
-            "cost/usd": report.totals.cost_usd,
-            "time/step_seconds": step_seconds,
+            "time/step_seconds": sum(report.seconds.values()),
             "time/compute_seconds": report.compute_seconds,
             "fleet/utilisation": min(report.compute_seconds / max(available, 1e-9), 1.0),
         }
         self._tracker.log_metrics(metrics, report.step)
 
     def on_epoch(self, report: EpochReport, state: TrainState) -> None:
-        """Figures of the epoch, at its last step; with the disk's word for it, since a checkpoint follows."""
+        """Figures of the epoch, at its last step; put on the disk itself, since a checkpoint follows."""
+        self._waiting = (report.step, report.totals)
         stats = self._dispatcher.stats()
         metrics: dict[str, float | None] = {
             **report.metrics,
@@ -113,6 +118,27 @@ class Metrics(Callback):
         }
         self._tracker.log_metrics(metrics, report.step)
         self._tracker.sync()
+
+    def on_stop(self, state: TrainState) -> None:
+        """Training was interrupted, or has ended and the final test is still to come."""
+        if not state.is_finished:
+            self._journal_totals()
+
+    def finish(self, state: TrainState, metrics: dict[str, float]) -> None:
+        """The final figures and totals."""
+        self._waiting = (state.step, state.totals)
+        self._journal_totals()
+        self._tracker.log_metrics(metrics, state.step)
+
+    def _journal_totals(self) -> None:
+        if self._waiting is not None:
+            step, totals = self._waiting
+            named = {
+                "circuits/total": totals.n_circuits,
+                "shots/total": totals.n_shots,
+                "cost/usd": totals.cost_usd,
+            }
+            self._tracker.log_metrics(named, step)
 
 
 class Callbacks(Callback):

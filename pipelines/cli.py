@@ -10,6 +10,7 @@ import argparse
 import importlib
 import json
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,20 +24,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         outcome: dict[str, Any] = importlib.import_module(options.module).run(options)
+        if options.json:
+            print(json.dumps(outcome), flush=True)
+        return 0
     except QfleetError as error:
         return _fail(options, error.exit_code, type(error).__name__, str(error))
     except KeyboardInterrupt as error:
         result = getattr(error, "result", None)
-        print(f"\n{str(error) or 'interrupted'}", file=sys.stderr)
-        if options.json and result is not None:
+        if result is None:
+            return _fail(options, 130, type(error).__name__, str(error) or "interrupted")
+        print(f"\n{error}", file=sys.stderr)
+        if options.json:
             print(json.dumps(result.to_json()))
         return 130
     except BrokenPipeError:  # the reader of our output went away, e.g. `| head`
         sys.stderr.close()
         return 1
-    if options.json:
-        print(json.dumps(outcome))
-    return 0
+    except OSError as error:  # a full or read-only disk, a file that may not be read
+        return _fail(options, 1, type(error).__name__, str(error))
+    except Exception as error:  # a defect of ours, or of a user's module: the traceback is wanted
+        traceback.print_exc()
+        return _fail(options, 1, type(error).__name__, str(error))
 
 
 def _fail(options: argparse.Namespace, code: int, kind: str, message: str) -> int:
@@ -74,6 +82,13 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--shots", type=int, help="repetitions of each circuit; default: as in training")
     evaluate.add_argument("--backend", help="another backend than in training")
     _add_actors(evaluate)
+
+    ui = _command(commands, "ui", "open a run in MLflow's pages")
+    ui.add_argument("run", nargs="?", default="latest", help="as for resume (default: latest)")
+    ui.add_argument("--directory", default="runs", help="where run names are looked up (default: runs)")
+    ui.add_argument(
+        "--port", type=int, default=5000, help="of the server started for a local store (default: 5000)"
+    )
 
     benchmark = _command(commands, "benchmark", "measure this machine")
     benchmark.add_argument(

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
+import shlex
+import shutil
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 _PREFIXES = ("", "k", "M", "G", "T")
 _BARS = "▁▂▃▄▅▆▇█"
@@ -92,3 +96,14 @@ def sparkline(values: Sequence[float], width: int) -> str:
     low, high = min(finite, default=0.0), max(finite, default=0.0)
     scale = (len(_BARS) - 1) / (high - low) if high > low else 0.0
     return "".join(_BARS[round((m - low) * scale)] if math.isfinite(m) else " " for m in means)
+
+
+def from_here(path: Path) -> str:
+    """The path, relative where it lies below the working directory."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def qfleet_command(*arguments: str) -> str:
+    """The command line of a ``qfleet`` command, as it can be typed here: with its path where it is not on PATH."""
+    program = "qfleet" if shutil.which("qfleet") else from_here(Path(sys.executable).with_name("qfleet"))
+    return " ".join([program, *(shlex.quote(argument) for argument in arguments)])

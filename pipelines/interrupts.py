@@ -37,6 +37,8 @@ class Interrupts:
     ) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+        if error is None:
+            self.check()  # one that came after the last step
 
     def check(self) -> None:
         """Raise a KeyboardInterrupt that had to wait; called between two steps."""

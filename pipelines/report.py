@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from orchestrator.planning.derivative import LinearDerivative
@@ -15,7 +15,9 @@ from pipelines.formatting import (
     format_metric,
     format_rate,
     format_usd,
+    from_here,
     metric_label,
+    qfleet_command,
 )
 from pipelines.result import TrainingResult
 from pipelines.run_setup import PreparedRun
@@ -175,12 +177,10 @@ def print_result(result: TrainingResult, *, to_stdout: bool = True) -> None:
             "parameters": f"sha256 {result.to_json()['params_sha256'][:16]}…",
         },
     }
-    footer = [
-        f"files    {result.folder.path}",
-        f"plot     {result.folder.path / 'artifacts' / 'training.png'}",
-    ]
+    folder = Path(from_here(result.folder.path))
+    footer = [f"files    {folder}", f"plot     {folder / 'artifacts' / 'training.png'}"]
     if result.tracking_uri is not None:
-        footer.append(f"MLflow   {open_line(result.tracking_uri, result.run_id, result.experiment_id)}")
+        footer.append(f"MLflow   {qfleet_command('ui', result.folder.handle)}")
     headline_metric = next(
         (m for m in ("test/accuracy", "test/r2", "val/accuracy", "val/r2") if m in metrics), None
     )
@@ -190,11 +190,3 @@ def print_result(result: TrainingResult, *, to_stdout: bool = True) -> None:
             f": {metric_label(headline_metric)} {format_metric(headline_metric, metrics[headline_metric])}"
         )
     print_sections(title, sections, footer, to_stdout=to_stdout)
-
-
-def open_line(uri: str, run_id: str, experiment_id: str | None) -> str:
-    """One line that says how to open a run in MLflow."""
-    place = f"/#/experiments/{experiment_id}/runs/{run_id}"
-    if uri.startswith(("http://", "https://")):
-        return uri.rstrip("/") + place
-    return f"mlflow ui --backend-store-uri {shlex.quote(uri)}   then http://127.0.0.1:5000{place}"

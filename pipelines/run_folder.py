@@ -32,6 +32,7 @@ import numpy as np
 from orchestrator.config import TrainingConfig
 from orchestrator.errors import CheckpointError, InputError, nearest
 from pipelines.checkpoints import write_atomically
+from pipelines.formatting import from_here
 from pipelines.provenance import redact_uri
 
 _SECTIONS_THAT_DECIDE = ("run", "model", "data", "gradient", "loss", "optimizer", "backend")
@@ -104,6 +105,11 @@ class RunFolder:
             else f"runs there: {', '.join(p.name for p in known[-5:]) or 'none'}"
         )
         raise InputError(f"no run {run!r} in {parent.absolute()}; {hint}")
+
+    @property
+    def handle(self) -> str:
+        """What `find` knows this run by from the working directory: its name, or its path if it is not in ``runs``."""
+        return self.name if self.path.parent == Path("runs").absolute() else from_here(self.path)
 
     @property
     def mlflow_run_id(self) -> str | None:

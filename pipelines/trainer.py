@@ -19,7 +19,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.config import FleetConfig, TrainingConfig
+from orchestrator.config import DataConfig, FleetConfig, TrainingConfig
 from orchestrator.coordinator import Coordinator
 from orchestrator.errors import CheckpointError
 from orchestrator.models.model import Model
@@ -32,6 +32,7 @@ from pipelines.checkpoints import Checkpoints
 from pipelines.compose import build_backend, build_coordinator
 from pipelines.datasets import Table, table_from_arrays
 from pipelines.evaluate import score
+from pipelines.formatting import qfleet_command
 from pipelines.interrupts import Interrupts
 from pipelines.progress import Progress, make_progress
 from pipelines.provenance import ray_submission_id
@@ -52,7 +53,8 @@ class TrainingInterrupted(KeyboardInterrupt):
         self.result = result
 
     def __str__(self) -> str:
-        return f"interrupted after step {self.n_steps}; the state is saved. Continue with: qfleet resume {self.run_name}"
+        how = qfleet_command("resume", self.result.folder.handle)
+        return f"interrupted after step {self.n_steps}; the state is saved. Continue with: {how}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,9 +95,7 @@ class Trainer:
         self._table: Table | None = None
         if data is not None:
             self._table = table_from_arrays(*data)
-            self.config = self.config.with_overrides(
-                ["data.name=arrays", "data.path=none", "data.target=none"]
-            )
+            self.config = _for_arrays(self.config)
         self._user_callbacks = tuple(callbacks)
         self._progress = progress
         self._folder: RunFolder | None = None
@@ -204,7 +204,8 @@ class Trainer:
             coordinator = build_coordinator(run.config.fleet, build_backend(run.config))
             dispatcher = coordinator.dispatcher
             active.stack.callback(dispatcher.close)
-        own = [Display(display, dispatcher), Metrics(tracker, dispatcher), active.saving]
+        journal = Metrics(tracker, dispatcher, state)
+        own = [Display(display, dispatcher), journal, active.saving]
         with self._phase("train"):
             self._train(run, state, coordinator, Callbacks([*own, *self._user_callbacks]))
         metrics = _best_metrics(state)
@@ -215,7 +216,7 @@ class Trainer:
                 scores = score(run, run.config, state.best_params, coordinator, "test")
             state.totals = state.totals.plus(*astuple(scores.used))
             metrics |= scores.metrics
-            tracker.log_metrics(scores.metrics, state.step)
+        journal.finish(state, scores.metrics if scores else {})
         with self._phase("plots"):
             display.phase("drawing plots")
             run.predictor(state.best_params).save(active.folder.model)
@@ -227,16 +228,18 @@ class Trainer:
     ) -> None:
         """Drive the loop to its end, or to an interrupt between two steps."""
         with Interrupts(is_safe=lambda: coordinator.is_evaluating) as interrupts:
-            for report in train(run.task, state, coordinator):
-                if isinstance(report, StepReport):
-                    for phase, seconds in report.seconds.items():
-                        self._seconds[f"step.{phase}"] += seconds
-                    self._seconds["step.compute"] += report.compute_seconds
-                    callbacks.on_step(report, state)
-                else:
-                    callbacks.on_epoch(report, state)
-                interrupts.check()
-            callbacks.on_stop(state)
+            try:
+                for report in train(run.task, state, coordinator):
+                    if isinstance(report, StepReport):
+                        for phase, seconds in report.seconds.items():
+                            self._seconds[f"step.{phase}"] += seconds
+                        self._seconds["step.compute"] += report.compute_seconds
+                        callbacks.on_step(report, state)
+                    else:
+                        callbacks.on_epoch(report, state)
+                    interrupts.check()
+            finally:
+                callbacks.on_stop(state)
 
     def _result(
         self,
@@ -285,6 +288,15 @@ def _save(active: _Active, status: RunStatus) -> TrackingReport:
         active.saving.on_stop(active.state)
         active.run.predictor(active.state.best_params).save(active.folder.model)
     return active.tracker.finish(status, timeout_seconds=5.0)
+
+
+def _for_arrays(config: TrainingConfig) -> TrainingConfig:
+    """The configuration, its data section naming arrays; what it says of preparing them stays, unless it is all default."""
+    if "data" not in config.model_fields_set:
+        return config.model_copy(update={"data": DataConfig(name="arrays")})
+    return config.with_overrides(
+        ["data.name=arrays", "data.path=none", "data.target=none", "data.features=none"]
+    )
 
 
 def _starting(fleet: FleetConfig) -> str:

@@ -112,7 +112,15 @@ class Model:
             InputError: an impossible combination, or `config.circuit` does not give a Model.
         """
         if config.circuit is not None:
-            made = import_path(config.circuit)()
+            make = import_path(config.circuit)
+            try:
+                made = make()
+            except InputError:
+                raise
+            except Exception as error:  # whatever a user's function raises
+                raise InputError(
+                    f"model.circuit = {config.circuit!r} failed: {type(error).__name__}: {error}"
+                ) from error
             if not isinstance(made, Model):
                 raise InputError(
                     f"model.circuit = {config.circuit!r} returned {type(made).__name__}, not an orchestrator.Model"

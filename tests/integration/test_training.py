@@ -85,6 +85,7 @@ def test_the_run_is_whole_in_mlflow(default_run: tuple[Path, dict], monkeypatch:
     assert run.data.params["model.n_params"] == "48"
     assert run.data.params["gradient.rule_used"] == "adjoint"
     assert run.data.metrics["test/accuracy"] == outcome["metrics"]["test/accuracy"]
+    assert run.data.metrics["circuits/total"] == outcome["circuits"], "validation and the final test included"
     assert run.data.tags["backend"] == "ideal"
     assert run.inputs.dataset_inputs
     per_step = {
@@ -341,7 +342,7 @@ def test_a_damaged_checkpoint_is_skipped(tmp_path: Path) -> None:
             if state.step == 10:  # type: ignore[attr-defined]
                 raise KeyboardInterrupt
 
-    with pytest.raises(TrainingInterrupted, match="qfleet resume cut"):
+    with pytest.raises(TrainingInterrupted, match=r"qfleet resume .*cut"):
         Trainer(quick_config(tmp_path, "run.name=cut"), callbacks=[Stop()], progress=False).fit()
     newest = sorted((tmp_path / "runs" / "cut" / "checkpoints").glob("[0-9]*"))[-1] / "state.npz"
     content = bytearray(newest.read_bytes())
