@@ -205,10 +205,13 @@ def read_sealed(path: Path) -> dict[str, Any]:
 
 
 def _write_synced(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with path.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:  # a full disk is told without the file's name
+        raise type(error)(error.errno, error.strerror, str(path)) from None
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -12,6 +12,7 @@ import json
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import QfleetError
@@ -22,6 +23,8 @@ _EPILOG = "Exit codes: 0 done, 1 failure, 2 bad input, 130 interrupted (state sa
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the return value is its exit code."""
     options = _parser().parse_args(arguments)
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # for a "module:attribute" of the user's own, as with `python -m`
     try:
         outcome: dict[str, Any] = importlib.import_module(options.module).run(options)
         if options.json:

@@ -16,6 +16,7 @@ from orchestrator.errors import InputError
 from orchestrator.training.loop import evaluate_samples
 from orchestrator.training.reports import Samples, Totals
 from pipelines.compose import build_backend, build_coordinator
+from pipelines.formatting import format_duration, format_metric, format_usd
 from pipelines.run_folder import RunFolder
 from pipelines.run_setup import PreparedRun, best_params, load_run
 
@@ -29,7 +30,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     overrides += [] if options.backend is None else [f"backend.name={options.backend}"]
     # A few circuits do not pay for a fleet: they run in this process unless actors are asked for.
     overrides += (
-        ["fleet.dispatcher=serial"] if options.actors is None else [f"fleet.n_actors={options.actors}"]
+        ["fleet.dispatcher=serial"]
+        if options.actors is None
+        else ["fleet.dispatcher=ray", f"fleet.n_actors={options.actors}"]
     )
     prepared, _ = load_run(folder)
     config = prepared.config.with_overrides(overrides)
@@ -121,13 +124,13 @@ def _figures(scores: Scores) -> dict[str, Any]:
 
 def _sections(about: dict[str, Any], figures: dict[str, Any]) -> dict[str, dict[str, Any]]:
     sections: dict[str, dict[str, Any]] = {
-        "Scores": dict(figures["metrics"]),
+        "Scores": {name: format_metric(name, value) for name, value in figures["metrics"].items()},
         "Work": {
             "samples": figures["samples"],
             "circuits": figures["circuits"],
             "shots": figures["shots"],
-            "cost": f"{figures['cost_usd']:.2f} USD",
-            "time": f"{figures['seconds']['total']:.2f} s",
+            "cost": format_usd(figures["cost_usd"]),
+            "time": format_duration(figures["seconds"]["total"]),
             "parameters of epoch": about["best_epoch"],
         },
     }

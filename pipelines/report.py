@@ -35,6 +35,7 @@ def summary(run: PreparedRun) -> dict[str, Any]:
     n_full, rest = divmod(task.n_steps, task.n_batches)
     n_samples = n_full * n_train + min(rest * run.config.run.batch_size, n_train)
     n_epochs = math.ceil(task.n_steps / task.n_batches)
+    n_test = len(data.test.targets) * _circuits_per_forward(run)
     return {
         "dry_run": True,
         "data": data.source,
@@ -57,7 +58,7 @@ def summary(run: PreparedRun) -> dict[str, Any]:
         "steps": task.n_steps,
         "circuits_per_sample": per_sample,
         "circuits_per_step": per_sample * min(run.config.run.batch_size, n_train),
-        "circuits": n_samples * per_sample + n_epochs * n_validation,
+        "circuits": n_samples * per_sample + n_epochs * n_validation + n_test,
     }
 
 

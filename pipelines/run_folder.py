@@ -50,6 +50,8 @@ class RunFolder:
     def create(cls, config: TrainingConfig) -> RunFolder:
         """A new folder under ``run.directory``, named ``run.name`` or after the data set and the time.
 
+        A folder ``run.name`` that an earlier process left before it became a run (a kill, a full disk) is used again.
+
         Raises:
             InputError: a run of that name is there already, or the folder cannot be made.
         """
@@ -68,7 +70,8 @@ class RunFolder:
             try:
                 (parent / name).mkdir()
             except FileExistsError:
-                continue
+                if config.run.name is None or not _is_abandoned(parent / name):
+                    continue
             except OSError as error:
                 raise InputError(f"{parent / name}: {error}") from None
             return cls(parent / name)
@@ -236,6 +239,16 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
             return {name: arrays[name] for name in arrays.files}
     except Exception as error:  # zipfile and numpy raise a dozen kinds for a torn file
         raise CheckpointError(f"{path} cannot be read: {error}") from None
+
+
+def _is_abandoned(path: Path) -> bool:
+    """Whether the folder holds nothing but a part of what is written before config.toml makes it a run."""
+    ours = re.compile(
+        r"model|data|(model|data)/(structure|splits|preprocessing|about)\.(json|npz)|(.*/)?\.[^/]*"
+    )
+    return path.is_dir() and all(
+        ours.fullmatch(each.relative_to(path).as_posix()) for each in path.rglob("*")
+    )
 
 
 def _modified(path: Path) -> float:

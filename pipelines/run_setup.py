@@ -119,9 +119,13 @@ def load_run(folder: RunFolder, fleet: FleetConfig | None = None) -> tuple[Prepa
     config = folder.read_config()
     if fleet is not None:
         config = config.model_copy(update={"fleet": fleet})
-    return _assemble(config, read_structure(folder.model), _read_data(folder.data)), folder.fingerprint(
-        config
-    )
+    try:
+        model, data = read_structure(folder.model), _read_data(folder.data)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{folder.path}: the files in model and data are not what qfleet wrote there ({type(error).__name__}: {error})"
+        ) from error
+    return _assemble(config, model, data), folder.fingerprint(config)
 
 
 def _write_data(folder: Path, data: PreparedData) -> None:

@@ -135,7 +135,7 @@ class Trainer:
         """
         started = time.perf_counter()
         self._seconds.clear()
-        with ExitStack() as stack:
+        with Interrupts(is_safe=lambda: True), ExitStack() as stack:
             display = make_progress(quiet=self._progress is False)
             stack.callback(display.stop)
             with self._phase("setup"):
@@ -144,7 +144,8 @@ class Trainer:
                 state = state or initial_state(run.task)
             is_paid = build_backend(run.config).capabilities.is_paid
             display.start(f"qfleet · {folder.name}", headline(run), is_paid=is_paid)
-            if folder.is_finished:
+            # Where the last checkpoint is gone or damaged, what comes after the one before it is done again, to the same bits.
+            if folder.is_finished and state.is_finished:
                 return self._finished(run, folder, state, started)
             for note in _notes(run, state, problems):
                 display.message(note)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +62,7 @@ def _init_ray(address: str) -> None:
         ("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"),
     ):
         os.environ.setdefault(name, value)
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         # include_dashboard may only be given for a Ray that is started here.
         local: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
@@ -67,6 +70,14 @@ def _init_ray(address: str) -> None:
     except Exception as error:  # Ray raises ConnectionError, ValueError, RuntimeError and others here
         what = "start Ray" if address == "local" else f"join the Ray cluster at {address!r}"
         raise FleetError(f"cannot {what}: {error}") from error
+    except SystemExit:  # Ray's handler, while Ray starts
+        if callable(on_sigterm):
+            on_sigterm(signal.SIGTERM, None)
+        raise
+    finally:
+        # Ray sets a handler that exits at once; one that the program has set (to save its work) stands.
+        if callable(on_sigterm) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_sigterm)
     _keep_stdout_clean()
 
 

@@ -16,7 +16,10 @@ import numpy as np
 import pytest
 
 from orchestrator import TrainingConfig
+from orchestrator.errors import CheckpointError
 from pipelines import Callback, Trainer, TrainingInterrupted
+from pipelines.report import summary
+from pipelines.run_setup import prepare_run
 
 CONFIGS = Path(__file__).parents[2] / "pipelines" / "configs"
 QUICK = [
@@ -334,6 +337,24 @@ def test_interrupt_saves_and_resumes(number: signal.Signals, tmp_path: Path) -> 
     assert resumed["metrics"] == calm["metrics"]
 
 
+def test_interrupt_after_the_last_step_saves_and_resumes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calm = Trainer(quick_config(tmp_path / "calm"), progress=False).fit()
+
+    def terminated(*arguments: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        pytest.fail("SIGTERM was not heard")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipelines.trainer.score", terminated)
+        with pytest.raises(TrainingInterrupted):
+            Trainer(quick_config(tmp_path, "run.name=cut"), progress=False).fit()
+    resumed = Trainer.resume("cut", directory=str(tmp_path / "runs"), progress=False).fit()
+    assert (resumed.metrics, resumed.totals) == (calm.metrics, calm.totals)
+    np.testing.assert_array_equal(resumed.params, calm.params)
+
+
 def test_a_damaged_checkpoint_is_skipped(tmp_path: Path) -> None:
     calm = Trainer(quick_config(tmp_path / "calm"), progress=False).fit()
 
@@ -350,6 +371,18 @@ def test_a_damaged_checkpoint_is_skipped(tmp_path: Path) -> None:
     newest.write_bytes(content)
     resumed = Trainer.resume("cut", directory=str(tmp_path / "runs"), progress=False).fit()
     np.testing.assert_array_equal(resumed.params, calm.params)
+
+
+def test_a_finished_run_whose_last_checkpoint_is_damaged_is_mended(tmp_path: Path) -> None:
+    calm = Trainer(quick_config(tmp_path, "run.name=done"), progress=False).fit()
+    newest = sorted((tmp_path / "runs" / "done" / "checkpoints").glob("[0-9]*"))[-1]
+    (newest / "state.npz").write_bytes(b"")
+    mended = Trainer.resume("done", directory=str(tmp_path / "runs"), progress=False).fit()
+    assert (mended.metrics, mended.totals) == (calm.metrics, calm.totals)
+    np.testing.assert_array_equal(mended.params, calm.params)
+    (tmp_path / "runs" / "done" / "data" / "about.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="not what qfleet wrote"):
+        Trainer.resume("done", directory=str(tmp_path / "runs"), progress=False).fit()
 
 
 def test_works_where_an_event_loop_runs(tmp_path: Path) -> None:
@@ -418,6 +451,12 @@ def test_bad_input_is_refused_in_words(arguments: list[str], words: str, tmp_pat
     outcome = qfleet(tmp_path, *filled, expect=2)
     assert words in outcome["error"]["message"]
     assert not list(tmp_path.iterdir()), "nothing may be started or written"
+
+
+@pytest.mark.parametrize("overrides", [[], ["backend.shots=20", "run.max_steps=23"]])
+def test_dry_run_counts_the_circuits_of_the_run(overrides: list[str], tmp_path: Path) -> None:
+    config = quick_config(tmp_path, *overrides)
+    assert summary(prepare_run(config))["circuits"] == Trainer(config, progress=False).fit().totals.n_circuits
 
 
 def test_dry_run_starts_nothing(tmp_path: Path) -> None:

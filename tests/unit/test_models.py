@@ -151,11 +151,13 @@ def test_plain_form_gives_the_same_model(head: str) -> None:
 def test_model_of_ones_own_by_path(monkeypatch: pytest.MonkeyPatch) -> None:
     own = ModuleType("own_models")
     model = Model.from_circuit(cirq.Circuit(cirq.rx(A)(Q[0])), features=[])
-    vars(own).update(make=lambda: model, wrong=lambda: 3)
+    vars(own).update(make=lambda: model, wrong=lambda: 3, broken=lambda: 1 / 0)
     monkeypatch.setitem(sys.modules, "own_models", own)
     assert Model.from_config(config(circuit="own_models:make")) is model
     with pytest.raises(InputError, match=r"returned int, not an orchestrator\.Model"):
         Model.from_config(config(circuit="own_models:wrong"))
+    with pytest.raises(InputError, match=r"model\.circuit = 'own_models:broken' failed: ZeroDivisionError"):
+        Model.from_config(config(circuit="own_models:broken"))
     with pytest.raises(InputError, match="cannot load"):
         Model.from_config(config(circuit="own_models:nothing"))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from orchestrator.errors import InputError, UnknownNameError
@@ -26,7 +28,9 @@ def test_own_part_by_path() -> None:
     assert resolve("ansatz", "collections:OrderedDict").__name__ == "OrderedDict"
 
 
-@pytest.mark.parametrize("path", ["no_such_module:x", "math:no_such_thing", ":x", "math:", "math"])
+@pytest.mark.parametrize(
+    "path", ["no_such_module:x", "math:no_such_thing", "this_is no module:x", ":x", "math:", "math"]
+)
 def test_path_that_does_not_load(path: str) -> None:
     with pytest.raises(InputError, match="cannot load"):
         import_path(path)
@@ -44,3 +48,14 @@ def test_entries_are_literal_paths(kind: str) -> None:
         assert module
         assert attribute.isidentifier()
         assert name == name.lower()
+
+
+@pytest.mark.parametrize("text", ["raise RuntimeError('boom')", "def ("])
+def test_module_that_raises_is_named(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    name = f"own_{abs(hash(request.node.name))}"
+    (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InputError, match=rf"cannot load '{name}:x': (RuntimeError: boom|SyntaxError)"):
+        import_path(f"{name}:x")

@@ -51,6 +51,19 @@ def test_create_refuses_what_is_there_and_what_cannot_be(tmp_path: Path) -> None
         RunFolder.create(TrainingConfig.from_dict({"run": {"directory": str(tmp_path / "file")}}))
 
 
+def test_create_takes_a_folder_that_never_became_a_run(tmp_path: Path) -> None:
+    left = tmp_path / "runs" / "mine"
+    (left / "model").mkdir(parents=True)
+    (left / "model" / "structure.json").write_text("{")
+    (left / ".lock").write_text("123")
+    assert make_run(tmp_path, name="mine").path == left
+    other = tmp_path / "runs" / "other"
+    (other / "data").mkdir(parents=True)
+    (other / "data" / "measured.csv").write_text("")
+    with pytest.raises(InputError, match="exists"):
+        make_run(tmp_path, name="other")
+
+
 def test_path_and_name_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make_run(tmp_path, name="mine")
     monkeypatch.chdir(folder.path)
