@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from orchestrator.training.state import TrainState
 from pipelines import plots
 from pipelines.evaluate import Scores
-from pipelines.journal import read_history
-from pipelines.provenance import environment_text, provenance_tags
 from pipelines.report import headline, run_parameters
 from pipelines.run_folder import RunFolder
 from pipelines.run_setup import PreparedRun
-from pipelines.tracking import Tracker
+from pipelines.tracking.journal import read_history
+from pipelines.tracking.provenance import environment_text, provenance_tags
+from pipelines.tracking.tracker import Tracker
 
 
 def start_tracker(folder: RunFolder, run: PreparedRun, on_warning: Callable[[str], None]) -> Tracker:

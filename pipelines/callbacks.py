@@ -10,8 +10,8 @@ from orchestrator.protocols import Dispatcher
 from orchestrator.training.reports import EpochReport, StepReport
 from orchestrator.training.state import TrainState
 from pipelines.checkpoints import Checkpoints
-from pipelines.progress import Progress
-from pipelines.tracking import Tracker
+from pipelines.display.progress import Progress
+from pipelines.tracking.tracker import Tracker
 
 
 class Callback:

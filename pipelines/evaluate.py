@@ -16,7 +16,7 @@ from orchestrator.errors import InputError
 from orchestrator.training.loop import evaluate_samples
 from orchestrator.training.reports import Samples, Totals
 from pipelines.compose import build_backend, build_coordinator
-from pipelines.formatting import format_duration, format_metric, format_usd
+from pipelines.display.formatting import format_duration, format_metric, format_usd
 from pipelines.run_folder import RunFolder
 from pipelines.run_setup import PreparedRun, best_params, load_run
 

@@ -16,7 +16,7 @@ from orchestrator.models.model import Model
 from orchestrator.models.plain import model_from_plain, model_to_plain
 from orchestrator.registry import resolve
 from orchestrator.training.loop import evaluate_samples
-from pipelines.preprocessing import Preprocessing
+from pipelines.data.preprocessing import Preprocessing
 from pipelines.run_folder import RunFolder, read_arrays, write_arrays
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.planning.derivative import LinearDerivative
-from pipelines.formatting import (
+from pipelines.display.formatting import (
     format_count,
     format_duration,
     format_metric,
@@ -19,9 +19,9 @@ from pipelines.formatting import (
     metric_label,
     qfleet_command,
 )
+from pipelines.display.tables import result_table
 from pipelines.result import TrainingResult
 from pipelines.run_setup import PreparedRun
-from pipelines.tables import result_table
 
 Sections = Mapping[str, Mapping[str, str | Mapping[str, str]]]
 

@@ -32,8 +32,8 @@ import numpy as np
 from orchestrator.config import TrainingConfig
 from orchestrator.errors import CheckpointError, InputError, nearest
 from pipelines.checkpoints import write_atomically
-from pipelines.formatting import from_here
-from pipelines.provenance import redact_uri
+from pipelines.display.formatting import from_here
+from pipelines.tracking.provenance import redact_uri
 
 _SECTIONS_THAT_DECIDE = ("run", "model", "data", "gradient", "loss", "optimizer", "backend")
 

@@ -30,17 +30,17 @@ from pipelines.artifacts import log_outcome, start_tracker
 from pipelines.callbacks import Callback, Callbacks, Checkpointing, Display, Metrics
 from pipelines.checkpoints import Checkpoints
 from pipelines.compose import build_backend, build_coordinator
-from pipelines.datasets import Table, table_from_arrays
+from pipelines.data.datasets import Table, table_from_arrays
+from pipelines.display.formatting import qfleet_command
+from pipelines.display.progress import Progress, make_progress
 from pipelines.evaluate import score
-from pipelines.formatting import qfleet_command
 from pipelines.interrupts import Interrupts
-from pipelines.progress import Progress, make_progress
-from pipelines.provenance import ray_submission_id
 from pipelines.report import headline
 from pipelines.result import TrainingResult
 from pipelines.run_folder import RunFolder
 from pipelines.run_setup import PreparedRun, load_run, prepare_run, save_run
-from pipelines.tracking import RunStatus, Tracker, TrackingReport, ship_pending
+from pipelines.tracking.provenance import ray_submission_id
+from pipelines.tracking.tracker import RunStatus, Tracker, TrackingReport, ship_pending
 
 
 class TrainingInterrupted(KeyboardInterrupt):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipelines.formatting import format_percent, format_value
+from pipelines.display.formatting import format_percent, format_value
 from pipelines.plots.style import BLUE, INK, SKY, clipped, dress, headline, legend, new_figure, save, titled
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipelines.formatting import format_duration, format_percent
+from pipelines.display.formatting import format_duration, format_percent
 from pipelines.plots.style import (
     BLUE,
     GREY,

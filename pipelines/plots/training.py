@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipelines.formatting import format_metric, format_value, metric_label
+from pipelines.display.formatting import format_metric, format_value, metric_label
 from pipelines.plots.style import (
     BLUE,
     GREEN,

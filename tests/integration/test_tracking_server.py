@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from orchestrator.config import TrackingConfig
-from pipelines.tracking import Tracker, fetch_metrics
+from pipelines.tracking.tracker import Tracker, fetch_metrics
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -10,7 +10,7 @@ import os
 import pytest
 
 from orchestrator.errors import InputError
-from pipelines.journal import MetricJournal, MetricPoint, Spool, read_history, read_points
+from pipelines.tracking.journal import MetricJournal, MetricPoint, Spool, read_history, read_points
 
 
 def test_points_come_back_as_they_were_logged(tmp_path):
@@ -119,7 +119,7 @@ def test_a_full_disk_leaves_no_half_line(tmp_path, monkeypatch):
     with MetricJournal(path) as journal:
         journal.log({"a": 1.0}, 1)
         write = os.write
-        monkeypatch.setattr("pipelines.journal.os.write", lambda fd, line: write(fd, line[:7]))
+        monkeypatch.setattr("pipelines.tracking.journal.os.write", lambda fd, line: write(fd, line[:7]))
         with pytest.raises(OSError, match="disk full"):
             journal.log({"a": 2.0}, 2)
         monkeypatch.undo()

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.config import DataConfig
 from orchestrator.errors import CheckpointError, ConfigError, DataError
-from pipelines.preprocessing import Preprocessing
+from pipelines.data.preprocessing import Preprocessing
 
 
 def config(**keys: Any) -> DataConfig:

@@ -15,7 +15,8 @@ from rich.console import Console
 
 from orchestrator.protocols import DispatcherStats
 from orchestrator.training.reports import EpochReport, StepReport, Totals
-from pipelines.formatting import (
+from pipelines.display.board import Trace
+from pipelines.display.formatting import (
     format_count,
     format_duration,
     format_metric,
@@ -25,10 +26,9 @@ from pipelines.formatting import (
     format_value,
     sparkline,
 )
-from pipelines.live_progress import LiveProgress
-from pipelines.progress import PlainProgress, QuietProgress, make_progress
-from pipelines.progress_board import Trace
-from pipelines.tables import result_table
+from pipelines.display.live import LiveProgress
+from pipelines.display.progress import PlainProgress, QuietProgress, make_progress
+from pipelines.display.tables import result_table
 
 
 class Clock:
@@ -432,7 +432,7 @@ class TestChoice:
         assert "hello" in captured.err
 
     def test_importing_is_quick(self) -> None:
-        code = "import sys, pipelines.progress; print([m for m in ('rich', 'numpy', 'matplotlib', 'cirq') if m in sys.modules])"
+        code = "import sys, pipelines.display.progress; print([m for m in ('rich', 'numpy', 'matplotlib', 'cirq') if m in sys.modules])"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         assert done.stdout.strip() == "[]"
 

@@ -19,9 +19,9 @@ import pytest
 
 from orchestrator.config import TrackingConfig
 from orchestrator.errors import InputError
-from pipelines.provenance import Redactor, environment_text, git_commit, provenance_tags, redact_uri
-from pipelines.pyfunc_model import ordered_features
-from pipelines.tracking import Tracker, fetch_metrics, resolve_uri, ship_pending
+from pipelines.tracking.provenance import Redactor, environment_text, git_commit, provenance_tags, redact_uri
+from pipelines.tracking.pyfunc_model import ordered_features
+from pipelines.tracking.tracker import Tracker, fetch_metrics, resolve_uri, ship_pending
 
 
 @pytest.fixture(autouse=True)

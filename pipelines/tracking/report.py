@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipelines.journal import MetricJournal, Spool, SpoolState
-from pipelines.tracking_writer import TrackingWriter
+from pipelines.tracking.journal import MetricJournal, Spool, SpoolState
+from pipelines.tracking.writer import TrackingWriter
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ import numpy as np
 from orchestrator.config import DataConfig
 from orchestrator.errors import ConfigError, DataError, nearest
 from orchestrator.losses.base import Task
-from pipelines.data_files import some
+from pipelines.data.files import some
 
 if TYPE_CHECKING:
-    from pipelines.datasets import Table
+    from pipelines.data.datasets import Table
 
 MAX_CLASSES = 100  # more distinct labels than this is a measured value or an identifier, not a class
 

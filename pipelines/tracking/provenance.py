@@ -78,7 +78,7 @@ def git_commit(folder: str | Path | None = None) -> tuple[str, bool] | None:
 
     None where there is no such tree: an installed package that merely lies inside someone else's repository has no commit.
     """
-    root = Path(folder).resolve() if folder else Path(__file__).resolve().parents[1]
+    root = Path(folder).resolve() if folder else Path(__file__).resolve().parents[2]
     top = _git(root, "rev-parse", "--show-toplevel")
     commit = _git(root, "rev-parse", "HEAD")
     if top is None or commit is None or Path(top).resolve() != root:

@@ -1,4 +1,4 @@
-"""MLflow, in the few verbs that tracking needs. This module and `pipelines.pyfunc_model` are the only ones that import mlflow.
+"""MLflow, in the few verbs that tracking needs. This module and `pipelines.tracking.pyfunc_model` are the only ones that import mlflow.
 
 Importing mlflow takes seconds, so it happens inside functions. Every verb may be repeated without doing anything twice; every call
 names the run it means, and nothing of MLflow's process-wide state (active run, global URI) is touched, but environment defaults.
@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from orchestrator.errors import TrackingError
-from pipelines.journal import MetricPoint
-from pipelines.provenance import Redactor
+from pipelines.tracking.journal import MetricPoint
+from pipelines.tracking.provenance import Redactor
 
 logger = logging.getLogger(__name__)
 

@@ -20,10 +20,10 @@ from orchestrator.config import DataConfig
 from orchestrator.errors import ConfigError, DataError, nearest
 from orchestrator.losses.base import Task
 from orchestrator.training.reports import Samples
-from pipelines.data_files import Columns, read_columns, some
-from pipelines.preprocessing import Preprocessing
-from pipelines.splits import draw, split_positions
-from pipelines.targets import select_targets
+from pipelines.data.files import Columns, read_columns, some
+from pipelines.data.preprocessing import Preprocessing
+from pipelines.data.splits import draw, split_positions
+from pipelines.data.targets import select_targets
 
 
 @dataclass(frozen=True, eq=False)

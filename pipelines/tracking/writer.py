@@ -24,8 +24,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipelines.journal import MetricJournal, MetricPoint, Spool, file_sha256, read_points
-from pipelines.mlflow_store import (
+from pipelines.tracking.journal import MetricJournal, MetricPoint, Spool, file_sha256, read_points
+from pipelines.tracking.mlflow_store import (
     MAX_METRICS,
     MAX_PARAM_VALUE,
     MAX_TAG_VALUE,
@@ -39,7 +39,7 @@ from pipelines.mlflow_store import (
     in_words,
     is_refusal,
 )
-from pipelines.provenance import Redactor
+from pipelines.tracking.provenance import Redactor
 
 logger = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """Columns out of Parquet, CSV and Arrow files, checked on the way in.
 
-Files here, columns in `pipelines.data_columns`: no other reader of data sets touches pyarrow, and out come plain numpy arrays.
+Files here, columns in `pipelines.data.columns`: no other reader of data sets touches pyarrow, and out come plain numpy arrays.
 Whatever is wrong with a file is a `DataError` naming the file and the data row (counted from 1, a CSV header not counted) or the
 column; whatever is wrong with the ``data.*`` key that led here is a `ConfigError` with the nearest valid value.
 """
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from orchestrator.errors import ConfigError, DataError, nearest
-from pipelines.data_columns import (
+from pipelines.data.columns import (
     check_is_text,
     check_same_kind,
     feature_values,

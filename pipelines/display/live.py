@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TextIO
 
-from pipelines.formatting import format_elapsed, format_value, sparkline
-from pipelines.progress import Progress
-from pipelines.progress_board import Board, early_end, trouble, use_figures, validation_figures
-from pipelines.tables import MAX_WIDTH
+from pipelines.display.board import Board, early_end, trouble, use_figures, validation_figures
+from pipelines.display.formatting import format_elapsed, format_value, sparkline
+from pipelines.display.progress import Progress
+from pipelines.display.tables import MAX_WIDTH
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -1,7 +1,7 @@
 """Tracking: what the training loop says of a run, journaled on disk for MLflow.
 
-The training loop calls `Tracker.log_metrics` and the like; these only touch files of the run's folder (see `pipelines.journal`).
-A thread of its own ships them (see `pipelines.tracking_writer`, also for how nothing is lost and nothing is doubled). A server that
+The training loop calls `Tracker.log_metrics` and the like; these only touch files of the run's folder (see `pipelines.tracking.journal`).
+A thread of its own ships them (see `pipelines.tracking.writer`, also for how nothing is lost and nothing is doubled). A server that
 is down or slow costs the loop nothing: points stay in the journal and are sent later, by this process or by the next one that opens
 the run.
 """
@@ -20,13 +20,13 @@ import numpy as np
 
 from orchestrator.config import TrackingConfig
 from orchestrator.errors import InputError
-from pipelines.journal import MetricJournal, Spool, now_ms
-from pipelines.mlflow_store import RawDataset, fetch_metrics
-from pipelines.provenance import Redactor
-from pipelines.tracked_model import PREDICTION_REQUIREMENTS, model_request
-from pipelines.tracking_report import TrackingReport, tracking_report
-from pipelines.tracking_uri import given_uri, resolve_uri, without_mask
-from pipelines.tracking_writer import TrackingWriter
+from pipelines.tracking.journal import MetricJournal, Spool, now_ms
+from pipelines.tracking.mlflow_store import RawDataset, fetch_metrics
+from pipelines.tracking.provenance import Redactor
+from pipelines.tracking.report import TrackingReport, tracking_report
+from pipelines.tracking.tracked_model import PREDICTION_REQUIREMENTS, model_request
+from pipelines.tracking.uri import given_uri, resolve_uri, without_mask
+from pipelines.tracking.writer import TrackingWriter
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from pipelines.formatting import format_count, format_metric, format_rate, format_usd, metric_label
+from pipelines.display.formatting import format_count, format_metric, format_rate, format_usd, metric_label
 
 if TYPE_CHECKING:
     from orchestrator.protocols import DispatcherStats

@@ -1,6 +1,6 @@
 """What a run has to tell, on disk first: the metric journal and the spool.
 
-The training process writes here and nowhere else; `pipelines.tracking_writer` ships from here. So the tracking server may be slow, down or
+The training process writes here and nowhere else; `pipelines.tracking.writer` ships from here. So the tracking server may be slow, down or
 gone: nothing is lost, and nothing is sent twice in a form that MLflow would keep twice.
 
     runs/<name>/metrics.jsonl   one line per `log` call; append only

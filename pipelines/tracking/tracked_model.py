@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.journal import file_sha256, replace_file
-from pipelines.provenance import versions
+from pipelines.tracking.journal import file_sha256, replace_file
+from pipelines.tracking.provenance import versions
 
 # What the prediction side of the package imports. qfleet itself is not listed: it is on no index, and a requirement by bare name
 # would make `mlflow models` fetch whatever someone else may publish under that name. MLmodel's metadata says which qfleet it was.

@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
-from pipelines.formatting import format_duration, format_elapsed, format_value
-from pipelines.progress_board import Board, early_end, trouble, use_figures, validation_figures
+from pipelines.display.board import Board, early_end, trouble, use_figures, validation_figures
+from pipelines.display.formatting import format_duration, format_elapsed, format_value
 
 if TYPE_CHECKING:
     from orchestrator.protocols import DispatcherStats
@@ -73,7 +73,7 @@ def make_progress(is_terminal: bool | None = None, quiet: bool = False) -> Progr
     """
     if quiet:
         return QuietProgress()
-    from pipelines.live_progress import LiveProgress, stderr_console
+    from pipelines.display.live import LiveProgress, stderr_console
 
     if is_terminal is None:
         is_terminal = sys.stderr.isatty() and not stderr_console().is_dumb_terminal
