@@ -10,7 +10,7 @@ from orchestrator.protocols import Dispatcher
 from orchestrator.training.reports import EpochReport, StepReport
 from orchestrator.training.state import TrainState
 from pipelines.checkpoints import Checkpoints
-from pipelines.display.progress import Progress
+from pipelines.display.protocol import Progress
 from pipelines.tracking.tracker import Tracker
 
 

@@ -16,8 +16,9 @@ from orchestrator.training.loop import TrainingTask
 from orchestrator.training.reports import Samples
 from pipelines.checkpoints import Checkpoints
 from pipelines.compose import build_backend, build_loss, choose_rule
-from pipelines.data.datasets import PreparedData, SplitRows, Table, prepare
+from pipelines.data.datasets import PreparedData, SplitRows, prepare
 from pipelines.data.preprocessing import Preprocessing
+from pipelines.data.table import Table
 from pipelines.predictor import Predictor, read_structure, write_structure
 from pipelines.run_folder import RunFolder, read_arrays, write_arrays
 

@@ -30,9 +30,10 @@ from pipelines.artifacts import log_outcome, start_tracker
 from pipelines.callbacks import Callback, Callbacks, Checkpointing, Display, Metrics
 from pipelines.checkpoints import Checkpoints
 from pipelines.compose import build_backend, build_coordinator
-from pipelines.data.datasets import Table, table_from_arrays
+from pipelines.data.table import Table, table_from_arrays
 from pipelines.display.formatting import qfleet_command
-from pipelines.display.progress import Progress, make_progress
+from pipelines.display.progress import make_progress
+from pipelines.display.protocol import Progress
 from pipelines.evaluate import score
 from pipelines.interrupts import Interrupts
 from pipelines.report import headline

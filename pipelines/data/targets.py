@@ -13,7 +13,7 @@ from orchestrator.losses.base import Task
 from pipelines.data.files import some
 
 if TYPE_CHECKING:
-    from pipelines.data.datasets import Table
+    from pipelines.data.table import Table
 
 MAX_CLASSES = 100  # more distinct labels than this is a measured value or an identifier, not a class
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from pipelines.display.board import Board, early_end, trouble, use_figures, validation_figures
 from pipelines.display.formatting import format_elapsed, format_value, sparkline
-from pipelines.display.progress import Progress
+from pipelines.display.protocol import Progress
 from pipelines.display.tables import MAX_WIDTH
 
 if TYPE_CHECKING:

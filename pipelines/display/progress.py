@@ -11,10 +11,11 @@ import math
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol, Self, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from pipelines.display.board import Board, early_end, trouble, use_figures, validation_figures
 from pipelines.display.formatting import format_duration, format_elapsed, format_value
+from pipelines.display.protocol import Progress
 
 if TYPE_CHECKING:
     from orchestrator.protocols import DispatcherStats
@@ -22,46 +23,6 @@ if TYPE_CHECKING:
 
 SECONDS_BETWEEN_LINES = 5.0
 """Plain lines within an epoch come no faster than this."""
-
-
-class Progress(Protocol):
-    """A display of one run. Methods may be called in any order, and `stop` more than once; a ``with`` block stops it."""
-
-    def start(self, title: str, details: Sequence[str] = (), *, is_paid: bool = False) -> None:
-        """Show what runs. `is_paid`: circuits cost money, so the sum is shown from the beginning."""
-        ...
-
-    def phase(self, text: str) -> None:
-        """What happens now, outside the steps: ``"starting 2 actors"``. The next step ends it."""
-        ...
-
-    def on_step(self, report: StepReport) -> None:
-        """Note a step; costs about a microsecond."""
-        ...
-
-    def on_epoch(self, report: EpochReport) -> None:
-        """Note the end of an epoch."""
-        ...
-
-    def on_fleet(self, stats: DispatcherStats) -> None:
-        """Note how the actors are."""
-        ...
-
-    def message(self, text: str) -> None:
-        """A line that stays: a warning, a saved file."""
-        ...
-
-    def stop(self) -> None:
-        """Take the display down, leaving its last state to be read."""
-        ...
-
-    def __enter__(self) -> Self:
-        """The display itself."""
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Stop, whatever has happened."""
-        self.stop()
 
 
 def make_progress(is_terminal: bool | None = None, quiet: bool = False) -> Progress:

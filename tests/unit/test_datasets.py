@@ -18,8 +18,9 @@ import pytest
 
 from orchestrator.config import DataConfig
 from orchestrator.errors import ConfigError, DataError, InputError
-from pipelines.data.datasets import PreparedData, dataset_summary, load, prepare
+from pipelines.data.datasets import PreparedData, dataset_summary, prepare
 from pipelines.data.splits import apportion
+from pipelines.data.table import load
 from pipelines.data.targets import MAX_CLASSES
 
 Columns = dict[str, Any]

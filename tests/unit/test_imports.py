@@ -43,7 +43,7 @@ PLACES = {
     "pydantic": ("orchestrator/config.py",),
     "ray": ("actors/ray_fleet/",),
     "rich": ("pipelines/display/live.py", "pipelines/display/tables.py"),
-    "sklearn": ("pipelines/data/datasets.py", "pipelines/frontends/"),
+    "sklearn": ("pipelines/data/table.py", "pipelines/frontends/"),
     "sympy": ("orchestrator/circuits/", "orchestrator/models/"),
     "tomli_w": ("pipelines/run_folder.py",),
     "torch": ("pipelines/frontends/",),
