@@ -7,7 +7,10 @@ is what the command line returns: 2 for bad input (refused before anything start
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+_USERINFO = re.compile(r"(?<=://)[^\s'\"]+@")
 
 
 def nearest(value: object, choices: Iterable[str]) -> str | None:
@@ -41,7 +44,8 @@ class ConfigError(InputError):
 
     def __str__(self) -> str:
         hint = f"; did you mean {self.suggestion!r}?" if self.suggestion else ""
-        return f"{self.key} = {self.value!r}: {self.problem}{hint}"
+        shown = _USERINFO.sub("***@", repr(self.value))  # a tracking URI may hold a password
+        return f"{self.key} = {shown}: {self.problem}{hint}"
 
 
 class UnknownNameError(InputError):

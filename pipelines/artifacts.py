@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 
 from orchestrator.training.state import TrainState
 from pipelines import plots
+from pipelines.data.datasets import dataset_summary
 from pipelines.evaluate import Scores
 from pipelines.report import headline, run_parameters
 from pipelines.run_folder import RunFolder
@@ -30,6 +32,7 @@ def start_tracker(folder: RunFolder, run: PreparedRun, on_warning: Callable[[str
     tracker.start()
     tracker.log_artifact(folder.path / "config.toml")
     tracker.log_text(environment_text(), "environment.txt")
+    tracker.log_text(json.dumps(dataset_summary(run.data), indent=1), "dataset.json")
     for split, context in (("train", "training"), ("validation", "validation"), ("test", "test")):
         samples = getattr(run.data, split)
         if len(samples.targets):

@@ -119,11 +119,6 @@ class Metrics(Callback):
         self._tracker.log_metrics(metrics, report.step)
         self._tracker.sync()
 
-    def on_stop(self, state: TrainState) -> None:
-        """Training was interrupted, or has ended and the final test is still to come."""
-        if not state.is_finished:
-            self._journal_totals()
-
     def finish(self, state: TrainState, metrics: dict[str, float]) -> None:
         """The final figures and totals."""
         self._waiting = (state.step, state.totals)

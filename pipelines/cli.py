@@ -31,7 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(json.dumps(outcome), flush=True)
         return 0
     except QfleetError as error:
-        return _fail(options, error.exit_code, type(error).__name__, str(error))
+        text = "\n".join([str(error), *getattr(error, "__notes__", [])])
+        return _fail(options, error.exit_code, type(error).__name__, text)
     except KeyboardInterrupt as error:
         result = getattr(error, "result", None)
         if result is None:

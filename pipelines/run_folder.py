@@ -29,12 +29,19 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.config import TrainingConfig
+from orchestrator.config import TrainingConfig, read_toml
 from orchestrator.errors import CheckpointError, InputError, nearest
 from pipelines.checkpoints import write_atomically
 from pipelines.display.formatting import from_here
 from pipelines.tracking.provenance import redact_uri
 
+_FILES_THAT_DECIDE = (
+    "model/structure.json",
+    "model/structure.npz",
+    "data/splits.npz",
+    "data/preprocessing.npz",
+    "data/about.json",
+)
 _SECTIONS_THAT_DECIDE = ("run", "model", "data", "gradient", "loss", "optimizer", "backend")
 
 
@@ -147,7 +154,15 @@ class RunFolder:
     @property
     def is_finished(self) -> bool:
         """The run has come to its end."""
-        return (self.path / "result.json").is_file()
+        return self.recorded_result() is not None
+
+    def recorded_result(self) -> dict[str, Any] | None:
+        """What result.json says; None where it is absent or not whole, and what it says has to be found again."""
+        try:
+            recorded = self.read_json("result.json")
+        except CheckpointError:
+            return None
+        return recorded if {"metrics", "circuits", "shots", "cost_usd"} <= recorded.keys() else None
 
     def lock(self) -> None:
         """Claim the run for this process until it ends.
@@ -209,13 +224,17 @@ class RunFolder:
             raise CheckpointError(f"{self.path / name} is not what qfleet wrote there")
         return content
 
-    def fingerprint(self, config: TrainingConfig) -> str:
-        """Digest of what decides the numbers: those sections of the configuration, the model and the data."""
+    def fingerprint(self) -> str:
+        """Digest of what decides the numbers: those sections of config.toml as they are written, the model and the data.
+
+        As written, and not as read: a key that a later version adds does not make older runs strangers.
+        """
         digest = hashlib.sha256()
-        decisive = {name: config.to_dict().get(name, {}) for name in _SECTIONS_THAT_DECIDE}
+        written = read_toml(self.path / "config.toml")
+        decisive = {name: written.get(name, {}) for name in _SECTIONS_THAT_DECIDE}
         decisive["run"] = {k: v for k, v in decisive["run"].items() if k not in ("name", "directory")}
         digest.update(json.dumps(decisive, sort_keys=True).encode())
-        for name in ("model/structure.json", "model/structure.npz", "data/splits.npz"):
+        for name in _FILES_THAT_DECIDE:
             digest.update((self.path / name).read_bytes())
         return digest.hexdigest()
 

@@ -105,7 +105,7 @@ def save_run(folder: RunFolder, run: PreparedRun) -> str:
     write_structure(folder.model, run.task.model)
     _write_data(folder.data, run.data)
     folder.write_config(run.config)  # last: a folder with a config.toml is a run
-    return folder.fingerprint(run.config)
+    return folder.fingerprint()
 
 
 def load_run(folder: RunFolder, fleet: FleetConfig | None = None) -> tuple[PreparedRun, str]:
@@ -126,7 +126,7 @@ def load_run(folder: RunFolder, fleet: FleetConfig | None = None) -> tuple[Prepa
         raise CheckpointError(
             f"{folder.path}: the files in model and data are not what qfleet wrote there ({type(error).__name__}: {error})"
         ) from error
-    return _assemble(config, model, data), folder.fingerprint(config)
+    return _assemble(config, model, data), folder.fingerprint()
 
 
 def _write_data(folder: Path, data: PreparedData) -> None:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Train, or with ``--dry-run`` only say what would run. Returns what ``--json`` prints."""
-    overrides = [*options.set, *([] if options.actors is None else [f"fleet.n_actors={options.actors}"])]
+    actors = [] if options.actors is None else ["fleet.dispatcher=ray", f"fleet.n_actors={options.actors}"]
+    overrides = [*options.set, *actors]
     config = TrainingConfig.from_toml(options.config, overrides)
     if options.dry_run:
         from pipelines.report import print_sections, summary, summary_sections

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -60,7 +61,7 @@ class TrainingInterrupted(KeyboardInterrupt):
 
 @dataclass(frozen=True, eq=False)
 class _Active:
-    """What a run in progress holds; `stack` closes it."""
+    """What a run in progress holds; `stack` closes it, and `leaving` comes last."""
 
     run: PreparedRun
     folder: RunFolder
@@ -69,6 +70,7 @@ class _Active:
     tracker: Tracker
     saving: Checkpointing
     stack: ExitStack
+    leaving: ExitStack
 
 
 class Trainer:
@@ -122,7 +124,7 @@ class Trainer:
         folder = RunFolder.find(run, directory)
         config = folder.read_config()
         if n_actors is not None:
-            config = config.with_overrides([f"fleet.n_actors={n_actors}"])
+            config = config.with_overrides(["fleet.dispatcher=ray", f"fleet.n_actors={n_actors}"])
         trainer = cls(config, callbacks=callbacks, progress=progress)
         trainer._folder = folder
         return trainer
@@ -139,6 +141,7 @@ class Trainer:
         with Interrupts(is_safe=lambda: True), ExitStack() as stack:
             display = make_progress(quiet=self._progress is False)
             stack.callback(display.stop)
+            is_new = self._folder is None
             with self._phase("setup"):
                 run, folder, checkpoints = self._open(stack)
                 state, problems = checkpoints.load_newest()
@@ -150,16 +153,18 @@ class Trainer:
                 return self._finished(run, folder, state, started)
             for note in _notes(run, state, problems):
                 display.message(note)
+            leaving = stack.enter_context(ExitStack())  # what comes after everything else has been closed
             tracker = start_tracker(folder, run, display.message)
             stack.callback(tracker.close)
             saving = Checkpointing(checkpoints, run.config.checkpoint)
-            active = _Active(run, folder, state, display, tracker, saving, stack)
+            active = _Active(run, folder, state, display, tracker, saving, stack, leaving)
             try:
                 metrics = self._run(active)
             except BaseException as error:
                 is_interrupt = isinstance(error, KeyboardInterrupt)
                 tracked = _save(active, "KILLED" if is_interrupt else "FAILED")
                 if not is_interrupt:
+                    self._after_failure(active, error, is_new)
                     raise
                 self._seconds["total"] = time.perf_counter() - started
                 result = self._result(run, folder, state, _best_metrics(state), tracked)
@@ -174,13 +179,23 @@ class Trainer:
                 display.message(tracked.message)
             return result
 
+    def _after_failure(self, active: _Active, error: BaseException, is_new: bool) -> None:
+        """Say how to go on; a new run that has not done a step leaves no folder."""
+        if active.state.step:
+            error.add_note(
+                f"The state is saved. Continue with: {qfleet_command('resume', active.folder.handle)}"
+            )
+        elif is_new:
+            active.leaving.callback(shutil.rmtree, active.folder.path, ignore_errors=True)
+            self._folder = None
+
     def _finished(
         self, run: PreparedRun, folder: RunFolder, state: TrainState, started: float
     ) -> TrainingResult:
         """The result of a run that has come to its end; whatever MLflow lacks of it is sent."""
         with self._phase("log"):
             tracked = ship_pending(folder.path, run.config.tracking)
-        recorded = folder.read_json("result.json")
+        recorded = folder.recorded_result() or {}
         # Those of the checkpoint lack the final test.
         state.totals = Totals(recorded["circuits"], recorded["shots"], recorded["cost_usd"])
         self._seconds["total"] = time.perf_counter() - started

@@ -10,6 +10,7 @@ from typing import Any
 
 from orchestrator.errors import InputError
 from pipelines.run_folder import RunFolder
+from pipelines.tracking.uri import complete_uri
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -30,26 +31,26 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     address = uri.rstrip("/") + page if is_server else f"http://127.0.0.1:{options.port}{page}"
     print(address, file=sys.stderr if options.json else sys.stdout, flush=True)
     if not is_server and not options.json:
-        _serve(uri, options.port)
+        _serve(complete_uri(uri), options.port)
     return {"run_name": folder.name, "run_id": run_id, "tracking_uri": uri, "address": address}
 
 
 def _serve(uri: str, port: int) -> None:
     print("MLflow answers there in some seconds; Ctrl-C stops it.", file=sys.stderr, flush=True)
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    # The store goes through the environment, not the command line: it may hold a password, and anyone can list processes.
+    quiet["MLFLOW_BACKEND_STORE_URI"] = uri
     command = [
         sys.executable,
         "-m",
         "mlflow",
         "ui",
-        "--backend-store-uri",
-        uri,
         "--host",
         "127.0.0.1",
         "--port",
         str(port),
     ]
-    code = subprocess.run(command, env=quiet | dict(os.environ), check=False).returncode
+    code = subprocess.run(command, env=dict(os.environ) | quiet, check=False).returncode
     if code > 0:
         raise InputError(f"MLflow's server ended with code {code}; is port {port} taken? Try --port")
 

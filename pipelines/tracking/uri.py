@@ -29,10 +29,15 @@ def resolve_uri(given: str | None, recorded: SpoolState | None = None) -> str:
 
 def given_uri(config: TrackingConfig) -> str | None:
     """The configured URI, else the environment's; one that was masked when it was saved is completed from the environment."""
-    environment = os.environ.get("MLFLOW_TRACKING_URI") or None
-    if config.uri is None or (environment is not None and redact_uri(environment) == config.uri):
-        return environment
-    return without_mask(config.uri)
+    if config.uri is None:
+        return os.environ.get("MLFLOW_TRACKING_URI") or None
+    return complete_uri(config.uri)
+
+
+def complete_uri(recorded: str) -> str:
+    """A recorded, masked URI with the credentials that the environment's has, if it is the same one."""
+    environment = os.environ.get("MLFLOW_TRACKING_URI") or ""
+    return environment if redact_uri(environment) == recorded else without_mask(recorded)
 
 
 def without_mask(uri: str) -> str:

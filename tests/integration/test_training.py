@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from orchestrator import TrainingConfig
-from orchestrator.errors import CheckpointError
+from orchestrator.errors import CheckpointError, FleetError
 from pipelines import Callback, Trainer, TrainingInterrupted
 from pipelines.report import summary
 from pipelines.run_setup import prepare_run
@@ -142,6 +142,9 @@ def test_evaluate_repeats_the_test_score(default_run: tuple[Path, dict]) -> None
     assert again["metrics"]["test/accuracy"] == outcome["metrics"]["test/accuracy"]
     assert again["metrics"]["test/loss"] == outcome["metrics"]["test/loss"]
     assert np.sum(again["confusion"]) == again["samples"] == 114
+    page = qfleet(folder, "ui", "default")
+    assert page["address"].startswith("http://127.0.0.1:5000/#/experiments/")
+    assert page["address"].endswith(outcome["run_id"])
     by_id = qfleet(folder, "evaluate", outcome["run_id"], "--split", "validation", "--backend", "cirq")
     assert by_id["metrics"]["val/loss"] == pytest.approx(outcome["best_loss"], abs=1e-9)
 
@@ -383,6 +386,29 @@ def test_a_finished_run_whose_last_checkpoint_is_damaged_is_mended(tmp_path: Pat
     (tmp_path / "runs" / "done" / "data" / "about.json").write_text("{}")
     with pytest.raises(CheckpointError, match="not what qfleet wrote"):
         Trainer.resume("done", directory=str(tmp_path / "runs"), progress=False).fit()
+
+
+def test_a_failure_says_how_to_go_on(tmp_path: Path) -> None:
+    calm = Trainer(quick_config(tmp_path / "calm"), progress=False).fit()
+
+    class Fail(Callback):
+        def on_step(self, report: object, state: object) -> None:
+            if state.step == 10:  # type: ignore[attr-defined]
+                raise FleetError("every actor is lost")
+
+    with pytest.raises(FleetError, match="every actor is lost") as caught:
+        Trainer(quick_config(tmp_path, "run.name=lost"), callbacks=[Fail()], progress=False).fit()
+    assert "qfleet resume" in caught.value.__notes__[0]
+    resumed = Trainer.resume("lost", directory=str(tmp_path / "runs"), progress=False).fit()
+    np.testing.assert_array_equal(resumed.params, calm.params)
+
+
+def test_a_fleet_that_cannot_start_leaves_no_run(tmp_path: Path, local_ray: None) -> None:
+    config = quick_config(tmp_path, "fleet.dispatcher=ray", "fleet.n_actors=99", "run.name=mine")
+    with pytest.raises(FleetError, match="99 actors"):
+        Trainer(config, progress=False).fit()
+    assert not list((tmp_path / "runs").iterdir())
+    assert Trainer(quick_config(tmp_path, "run.name=mine", "run.epochs=1"), progress=False).fit().n_steps
 
 
 def test_works_where_an_event_loop_runs(tmp_path: Path) -> None:

@@ -132,6 +132,8 @@ def test_finished_by_its_result(tmp_path: Path) -> None:
     folder = make_run(tmp_path, name="mine")
     assert not folder.is_finished
     folder.write_json("result.json", {})
+    assert not folder.is_finished, "figures that are not whole are found again"
+    folder.write_json("result.json", {"metrics": {}, "circuits": 1, "shots": 0, "cost_usd": 0.0})
     assert folder.is_finished
 
 
@@ -166,13 +168,23 @@ def test_lock_keeps_other_processes_out_until_the_end(tmp_path: Path) -> None:
     folder.unlock()
 
 
+DECISIVE_FILES = (
+    "model/structure.json",
+    "model/structure.npz",
+    "data/splits.npz",
+    "data/preprocessing.npz",
+    "data/about.json",
+)
+
+
 def fingerprint(folder: RunFolder, config: TrainingConfig) -> str:
-    for name in ("model/structure.json", "model/structure.npz", "data/splits.npz"):
+    for name in DECISIVE_FILES:
         path = folder.path / name
         path.parent.mkdir(exist_ok=True)
         if not path.exists():
             path.write_text(name)
-    return folder.fingerprint(config)
+    folder.write_config(config)
+    return folder.fingerprint()
 
 
 def test_fingerprint_is_of_what_decides_the_numbers(tmp_path: Path) -> None:
@@ -193,13 +205,26 @@ def test_fingerprint_is_of_what_decides_the_numbers(tmp_path: Path) -> None:
             "optimizer.learning_rate=0.1", "backend.shots=100",
         )
     ]  # fmt: skip
-    for name in ("model/structure.json", "model/structure.npz", "data/splits.npz"):
+    for name in DECISIVE_FILES:
         before = (folder.path / name).read_bytes()
         (folder.path / name).write_bytes(before + b"!")
         changed.append(fingerprint(folder, base))
         (folder.path / name).write_bytes(before)
     assert len({same, *changed}) == 1 + len(changed)
     assert fingerprint(folder, base) == same
+
+
+def test_a_key_of_a_later_version_leaves_the_fingerprint_alone(tmp_path: Path) -> None:
+    folder, base = make_run(tmp_path, name="mine"), make_config(tmp_path)
+    fingerprint(folder, base)
+    path = folder.path / "config.toml"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text(
+        "".join(line for line in lines if not line.startswith("initial_scale"))
+    )  # as if it were not known then
+    older = folder.fingerprint()
+    assert folder.read_config().model.initial_scale == base.model.initial_scale
+    assert folder.fingerprint() == older
 
 
 def test_arrays_round_trip_and_equal_arrays_give_equal_bytes(
