@@ -7,10 +7,9 @@ is what the command line returns: 2 for bad input (refused before anything start
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterable
 
-_USERINFO = re.compile(r"(?<=://)[^\s'\"]+@")
+from orchestrator.redaction import redact_uri
 
 
 def nearest(value: object, choices: Iterable[str]) -> str | None:
@@ -44,7 +43,7 @@ class ConfigError(InputError):
 
     def __str__(self) -> str:
         hint = f"; did you mean {self.suggestion!r}?" if self.suggestion else ""
-        shown = _USERINFO.sub("***@", repr(self.value))  # a tracking URI may hold a password
+        shown = redact_uri(repr(self.value))  # a tracking URI may hold a password
         return f"{self.key} = {shown}: {self.problem}{hint}"
 
 

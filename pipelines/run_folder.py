@@ -31,9 +31,9 @@ import numpy as np
 
 from orchestrator.config import TrainingConfig, read_toml
 from orchestrator.errors import CheckpointError, InputError, nearest
+from orchestrator.redaction import redact_uri
 from pipelines.checkpoints import write_atomically
 from pipelines.display.formatting import from_here
-from pipelines.tracking.provenance import redact_uri
 
 _FILES_THAT_DECIDE = (
     "model/structure.json",

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from orchestrator.errors import TrackingError
+from orchestrator.redaction import Redactor
 from pipelines.tracking.journal import MetricPoint
-from pipelines.tracking.provenance import Redactor
 
 logger = logging.getLogger(__name__)
 

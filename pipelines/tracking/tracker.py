@@ -20,9 +20,9 @@ import numpy as np
 
 from orchestrator.config import TrackingConfig
 from orchestrator.errors import InputError
+from orchestrator.redaction import Redactor
 from pipelines.tracking.journal import MetricJournal, Spool, now_ms
 from pipelines.tracking.mlflow_store import RawDataset, fetch_metrics
-from pipelines.tracking.provenance import Redactor
 from pipelines.tracking.report import TrackingReport, tracking_report
 from pipelines.tracking.tracked_model import PREDICTION_REQUIREMENTS, model_request
 from pipelines.tracking.uri import given_uri, resolve_uri, without_mask

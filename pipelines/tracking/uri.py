@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from orchestrator.config import TrackingConfig
+from orchestrator.redaction import redact_uri
 from pipelines.tracking.journal import SpoolState
-from pipelines.tracking.provenance import redact_uri
 
 
 def resolve_uri(given: str | None, recorded: SpoolState | None = None) -> str:

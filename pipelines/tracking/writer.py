@@ -24,6 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from orchestrator.redaction import Redactor
 from pipelines.tracking.journal import MetricJournal, MetricPoint, Spool, file_sha256, read_points
 from pipelines.tracking.mlflow_store import (
     MAX_METRICS,
@@ -39,7 +40,6 @@ from pipelines.tracking.mlflow_store import (
     in_words,
     is_refusal,
 )
-from pipelines.tracking.provenance import Redactor
 
 logger = logging.getLogger(__name__)
 

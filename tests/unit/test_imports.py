@@ -20,7 +20,7 @@ PACKAGES = ("orchestrator", "actors", "pipelines")  # left may not import right
 
 # Inside orchestrator: left may not import right.
 LAYERS = (
-    "errors", "registry", "config", "circuits", "jobs", "protocols", "optimizers", "losses", "models", "planning", "gradients",
+    "redaction", "errors", "registry", "config", "circuits", "jobs", "protocols", "optimizers", "losses", "models", "planning", "gradients",
     "costs", "estimation", "coordinator", "training",
 )  # fmt: skip
 

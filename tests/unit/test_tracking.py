@@ -19,7 +19,8 @@ import pytest
 
 from orchestrator.config import TrackingConfig
 from orchestrator.errors import InputError
-from pipelines.tracking.provenance import Redactor, environment_text, git_commit, provenance_tags, redact_uri
+from orchestrator.redaction import Redactor, redact_uri
+from pipelines.tracking.provenance import environment_text, git_commit, provenance_tags
 from pipelines.tracking.pyfunc_model import ordered_features
 from pipelines.tracking.tracker import Tracker, fetch_metrics, resolve_uri, ship_pending
 
