@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
+from numba.core import caching
 from numba.core import types as numba_types
 from numba.extending import intrinsic
 
@@ -50,19 +51,39 @@ def source_digest() -> int:
     return int.from_bytes(digest.digest()) >> 1
 
 
+class KernelCacheLocator(caching.UserWideCacheLocator):
+    """A folder of the user's cache named by the digest of the sources: every copy of one version shares its compiled kernels.
+
+    A job that Ray starts runs in a fresh copy of the working directory, and a new clone is another folder: beside the sources,
+    where numba would put them, the kernels would be compiled for each anew, some twenty seconds each time.
+    """
+
+    def __init__(self, py_func: Callable[..., Any], py_file: str) -> None:
+        super().__init__(py_func, py_file)
+        beside = Path(super().get_cache_path())
+        self._cache_path: str = str(beside.parent / f"qfleet-{source_digest():016x}")
+
+
+_LOCATORS = f"UserProvidedCacheLocator,{__name__}.KernelCacheLocator,InTreeCacheLocator"
+"""NUMBA_CACHE_DIR if it is set, else our folder, else beside the sources."""
+
+
 def entry_point(function: Callable[..., Any]) -> Any:
     """Compile `function`, which must close over one variable holding `source_digest()`, and cache the result on disk.
 
     numba checks only the file that defines a cached function, not the kernels compiled into it from other files, and would run
     stale machine code after an edit or an update of those. It does hash the values a function closes over, so closing over the
-    digest of all sources makes every change of any of them a new cache entry. The cache lies in ``__pycache__`` beside the
-    file, or in the user's cache folder where that is read-only; files are renamed into place, so processes may race.
+    digest of all sources makes every change of any of them a new cache entry. Files are renamed into place, so processes may race.
     """
     if not function.__closure__ or source_digest() not in [
         cell.cell_contents for cell in function.__closure__
     ]:
         raise TypeError(f"{function.__name__} must close over source_digest()")
+    others = numba.config.CACHE_LOCATOR_CLASSES
+    numba.config.CACHE_LOCATOR_CLASSES = _LOCATORS  # read when the decorator is applied
     try:
         return numba.njit(function, nogil=True, error_model="numpy", cache=True)
     except RuntimeError:  # "no locator available": no folder is writable, so this process compiles for itself
         return numba.njit(function, nogil=True, error_model="numpy")
+    finally:
+        numba.config.CACHE_LOCATOR_CLASSES = others
