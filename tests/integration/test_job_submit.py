@@ -34,6 +34,8 @@ def dashboard() -> Iterator[str]:
     command = [
         str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", f"--port={port}", "--num-cpus=2",
         "--include-dashboard=true", "--dashboard-host=127.0.0.1", f"--dashboard-port={jobs}", f"--temp-dir={temp}",
+        # Each Ray on a machine wants these for itself; the agent takes a fixed one by default, and another Ray may have it.
+        *(f"--{name}-port={_free_port()}" for name in ("dashboard-agent-listen", "dashboard-agent-grpc", "metrics-export")),
     ]  # fmt: skip
     head = subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
