@@ -157,7 +157,9 @@ def print_result(result: TrainingResult, *, to_stdout: bool = True) -> None:
         split, _, measure = name.rpartition("/")
         scores.setdefault(metric_label(measure), {})[split] = format_metric(name, value)
     totals = result.totals
-    rate = f" ({format_rate(totals.n_circuits, seconds['train'], 'circuits')})" if "train" in seconds else ""
+    rate = (
+        f" ({format_rate(result.circuits_per_second, 1.0, 'circuits')})" if result.circuits_per_second else ""
+    )
     stages = ", ".join(
         f"{k} {format_duration(v)}" for k, v in seconds.items() if k != "total" and "." not in k
     )

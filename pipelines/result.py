@@ -37,6 +37,7 @@ class TrainingResult:
         n_steps: optimizer steps done.
         totals: circuits, shots, dollars, the final test included.
         seconds: wall time of this process by phase; ``total`` among them, ``step.*`` within ``train``.
+        circuits_per_second: in the training phase of this process; None if it did not train.
         stop_reason: why training ended; None if it was interrupted.
     """
 
@@ -53,6 +54,7 @@ class TrainingResult:
     n_steps: int
     totals: Totals
     seconds: dict[str, float]
+    circuits_per_second: float | None
     stop_reason: str | None
 
     @property
@@ -90,6 +92,7 @@ class TrainingResult:
             "shots": self.totals.n_shots,
             "cost_usd": self.totals.cost_usd,
             "seconds": self.seconds,
+            "circuits_per_second": self.circuits_per_second,
             "params_sha256": params_sha256(self.params),
             "best_params_sha256": params_sha256(self.best_params),
         }

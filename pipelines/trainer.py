@@ -103,6 +103,7 @@ class Trainer:
         self._progress = progress
         self._folder: RunFolder | None = None
         self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._circuits_per_second: float | None = None
 
     @classmethod
     def resume(
@@ -223,8 +224,10 @@ class Trainer:
             active.stack.callback(dispatcher.close)
         journal = Metrics(tracker, dispatcher, state)
         own = [Display(display, dispatcher), journal, active.saving]
+        n_before = state.totals.n_circuits
         with self._phase("train"):
             self._train(run, state, coordinator, Callbacks([*own, *self._user_callbacks]))
+        self._circuits_per_second = (state.totals.n_circuits - n_before) / self._seconds["train"]
         metrics = _best_metrics(state)
         scores = None
         if len(run.data.test.targets):
@@ -280,6 +283,7 @@ class Trainer:
             n_steps=state.step,
             totals=state.totals,
             seconds=dict(self._seconds),
+            circuits_per_second=self._circuits_per_second,
             stop_reason=state.stop_reason,
         )
 

@@ -290,7 +290,11 @@ def _dataset_source(source: str) -> Any:
 
     if "://" in source or Path(source).exists():
         try:
-            return resolve_dataset_source(source if "://" in source else str(Path(source).absolute()))
+            with (
+                warnings.catch_warnings()
+            ):  # it tells how it guesses, once for every kind of source that a path may be
+                warnings.simplefilter("ignore")
+                return resolve_dataset_source(source if "://" in source else str(Path(source).absolute()))
         except Exception as error:  # an unusual scheme is no reason to have no source at all
             logger.debug("data source %s: %s", source, error)
     return CodeDatasetSource(tags={"source": source})

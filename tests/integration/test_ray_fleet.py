@@ -43,6 +43,9 @@ class SlowSession(CosineSession):
 
     def run(self, compiled: int, job: Job) -> JobResult:
         if job.step == KILLS_ITS_PROCESS:
+            time.sleep(
+                0.3
+            )  # until the answer before this one has left the process: a lost one is charged to its own job
             os._exit(1)
         time.sleep(self.seconds)
         return super().run(compiled, job)
