@@ -34,9 +34,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         if options.actors is None
         else ["fleet.dispatcher=ray", f"fleet.n_actors={options.actors}"]
     )
-    prepared, _ = load_run(folder)
+    prepared, fingerprint = load_run(folder)
     config = prepared.config.with_overrides(overrides)
-    params, epoch = best_params(folder)
+    params, epoch = best_params(folder, prepared, fingerprint)
     started = time.perf_counter()
     coordinator = build_coordinator(config.fleet, build_backend(config))
     try:

@@ -171,13 +171,15 @@ def _read_data(folder: Path) -> PreparedData:
     )
 
 
-def best_params(folder: RunFolder) -> tuple[np.ndarray, int]:
+def best_params(folder: RunFolder, run: PreparedRun, fingerprint: str) -> tuple[np.ndarray, int]:
     """The best parameters so far [P] and the epoch they are of, from the newest whole checkpoint.
+
+    Args:
+        run, fingerprint: what `load_run` gave for `folder`.
 
     Raises:
         CheckpointError: there is none.
     """
-    run, fingerprint = load_run(folder)
     state, _ = Checkpoints(folder.checkpoints, run.config.checkpoint.keep, fingerprint).load_newest()
     if state is None:
         raise CheckpointError(
