@@ -14,7 +14,7 @@ from orchestrator.jobs import Job, JobResult
 from orchestrator.protocols import Capabilities
 
 if TYPE_CHECKING:
-    from actors.simulation.program import Program
+    from actors.simulation.state_vector.program import Program
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ class IdealSession:
     """One actor's engine; holds nothing between jobs."""
 
     def __init__(self, backend: IdealBackend) -> None:
-        from actors.simulation import engine, program, sizing
+        from actors.simulation import sizing
+        from actors.simulation.state_vector import engine, program
 
         self._backend = backend
         self._engine, self._program, self._sizing = engine, program, sizing

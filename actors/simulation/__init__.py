@@ -1,21 +1,13 @@
-"""Batched state-vector engine: compile a measured circuit once, run it for many angles.
+"""Simulation of many small circuits: compile a measured circuit once, run it for many angles.
 
-    MeasuredCircuit ──program.compile_program──► Program ──engine.run_forward / run_adjoint──► values, Jacobian
-
-| module | holds |
+| module or room | holds |
 |---|---|
-| `gate_algebra` | gates as quaternions, signed permutations and direct sums of small blocks (NumPy) |
-| `lowering` | a list of gates to a list of operations: fusion, composition of permutations |
-| `program`, `observables` | the operations and the observables as flat arrays that the kernels interpret |
-| `state_kernels`, `measure_kernels`, `derivative_kernels` | what is done to a block of states |
-| `coefficients` | angles to gate coefficients |
-| `philox`, `sampling` | counter-based random bits, shots |
-| `forward`, `adjoint` | the two loops over blocks, compiled once for all circuits and cached on disk |
-| `engine` | the Python surface: check, size the blocks, run |
+| `execution` | what every method of simulation offers |
+| `state_vector/` | batches of state vectors: exact values, shots, adjoint derivatives |
+| `pauli_transfer` | gates and channels as real matrices on Pauli operators |
+| `jit`, `warm_up` | how kernels are compiled, cached on disk, and compiled beforehand |
+| `philox` | counter-based random bits |
+| `sizing` | how much goes into a block, and what does not fit into memory |
 
-Layout, everywhere: a block holds `width` states ("lanes"), real and imaginary parts in separate float64 planes, each plane flat
-with element ``row * width + lane`` for basis index `row`; so every inner loop runs over contiguous memory.
-
-Bits: all arithmetic on lanes is elementwise with explicit fused multiply-adds and no reassociation, so the value of a circuit
-does not depend on its lane, on its neighbours, on the block's width or on whether a coefficient was shared between lanes.
+Bits: the value of a circuit depends on the circuit and its angles, never on the job it came in, its place there or its neighbours.
 """

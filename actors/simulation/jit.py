@@ -46,7 +46,7 @@ def inlined(function: Callable[..., Any]) -> Any:
 def source_digest() -> int:
     """A digest (63 bits) of every source file of this package."""
     digest = hashlib.blake2b(digest_size=8)
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(path.name.encode() + path.read_bytes())
     return int.from_bytes(digest.digest()) >> 1
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from actors.simulation.engine import run_adjoint, run_forward
-from actors.simulation.program import compile_program
+from actors.simulation.state_vector.engine import run_adjoint, run_forward
+from actors.simulation.state_vector.program import compile_program
 from orchestrator.circuits.measured import MeasuredCircuit
 from orchestrator.circuits.template import CircuitTemplate, Gate
 from orchestrator.jobs import Displacements, Job

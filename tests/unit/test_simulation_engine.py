@@ -8,8 +8,8 @@ import pytest
 import sympy
 
 from actors.simulation import sizing
-from actors.simulation.engine import run_adjoint, run_forward
-from actors.simulation.program import Program, compile_program
+from actors.simulation.state_vector.engine import run_adjoint, run_forward
+from actors.simulation.state_vector.program import Program, compile_program
 from orchestrator.circuits.from_cirq import template_from_circuit
 from orchestrator.circuits.measured import MeasuredCircuit
 from orchestrator.errors import CapabilityError
@@ -107,7 +107,9 @@ def test_derivatives_are_the_same_bits_one_sample_or_string_at_a_time(small, mon
         one_values, one = run_adjoint(program, job.part(slice(s, s + 1), slice(0, 1)))
         assert np.array_equal(one, jacobian[s : s + 1])
         assert np.array_equal(one_values, values[s : s + 1])
-    monkeypatch.setattr("actors.simulation.engine.adjoint_together", lambda n_qubits, n_paulis: 2)
+    monkeypatch.setattr(
+        "actors.simulation.state_vector.engine.adjoint_together", lambda n_qubits, n_paulis: 2
+    )
     assert np.array_equal(run_adjoint(program, job)[1], jacobian)
 
 

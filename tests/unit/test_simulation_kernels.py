@@ -9,10 +9,10 @@ import pytest
 
 from actors.simulation import warm_up as warm_up_module
 from actors.simulation.jit import entry_point, kernel, source_digest
-from actors.simulation.measure_kernels import walsh
-from actors.simulation.observables import compile_observables, parity
-from actors.simulation.sampling import alias_table, draw_counts
-from actors.simulation.state_kernels import turn_lanes, turn_uniform
+from actors.simulation.state_vector.measure_kernels import walsh
+from actors.simulation.state_vector.observables import compile_observables, parity
+from actors.simulation.state_vector.sampling import alias_table, draw_counts
+from actors.simulation.state_vector.state_kernels import turn_lanes, turn_uniform
 from orchestrator.circuits.measured import MeasuredCircuit
 from orchestrator.circuits.template import CircuitTemplate
 

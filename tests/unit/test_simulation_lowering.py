@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import sympy
 
-from actors.simulation.gate_algebra import block_gate, monomial, rotation, to_matrix
-from actors.simulation.lowering import Blocks, Permute, Turn, gather_bits, lower, spread_bits
-from actors.simulation.program import GROW, PERMUTE, TURN, compile_program
+from actors.simulation.state_vector.gate_algebra import block_gate, monomial, rotation, to_matrix
+from actors.simulation.state_vector.lowering import Blocks, Permute, Turn, gather_bits, lower, spread_bits
+from actors.simulation.state_vector.program import GROW, PERMUTE, TURN, compile_program
 from orchestrator.circuits.from_cirq import template_from_circuit
 from orchestrator.circuits.measured import MeasuredCircuit
 from orchestrator.circuits.template import CircuitTemplate, Gate

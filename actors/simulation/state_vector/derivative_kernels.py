@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from actors.simulation.jit import fma, kernel
-from actors.simulation.measure_kernels import odd_parity
-from actors.simulation.state_kernels import insert_zeros
+from actors.simulation.state_vector.measure_kernels import odd_parity
+from actors.simulation.state_vector.state_kernels import insert_zeros
 
 
 @kernel

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from actors.simulation.jit import fma, kernel
-from actors.simulation.program import BLOCKS, TURN
+from actors.simulation.state_vector.program import BLOCKS, TURN
 
 
 class Angles(NamedTuple):

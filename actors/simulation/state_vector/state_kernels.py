@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from actors.simulation.jit import fma, kernel
-from actors.simulation.program import BLOCKS, GROW, PERMUTE, PERMUTE_PHASE, TURN
+from actors.simulation.state_vector.program import BLOCKS, GROW, PERMUTE, PERMUTE_PHASE, TURN
 
 TILE = 256
 """Elements of a tile row, at most (unless the block is wider): 4 rows of a one-qubit gate take 8 KB of the L1 cache."""

@@ -11,9 +11,9 @@ from __future__ import annotations
 import numpy as np
 
 from actors.simulation.jit import inlined, kernel
-from actors.simulation.measure_kernels import probabilities, walsh
 from actors.simulation.philox import fill_words
-from actors.simulation.state_kernels import turn_uniform
+from actors.simulation.state_vector.measure_kernels import probabilities, walsh
+from actors.simulation.state_vector.state_kernels import turn_uniform
 
 
 @kernel

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from actors.simulation.coefficients import (
+from actors.simulation.jit import entry_point, inlined, kernel, source_digest
+from actors.simulation.state_vector.coefficients import (
     Angles,
     coefficient_rows,
     fill_base,
@@ -22,10 +23,9 @@ from actors.simulation.coefficients import (
     per_sample_operations,
     trig_rows,
 )
-from actors.simulation.jit import entry_point, inlined, kernel, source_digest
-from actors.simulation.measure_kernels import exact_values
-from actors.simulation.sampling import sampled_values
-from actors.simulation.state_kernels import apply_operation, tile_length, tile_rows
+from actors.simulation.state_vector.measure_kernels import exact_values
+from actors.simulation.state_vector.sampling import sampled_values
+from actors.simulation.state_vector.state_kernels import apply_operation, tile_length, tile_rows
 
 
 class Displaced(NamedTuple):

@@ -15,19 +15,19 @@ from typing import Any
 
 import numpy as np
 
-from actors.simulation.coefficients import (
+from actors.simulation.jit import entry_point, fma, inlined, kernel, source_digest
+from actors.simulation.state_vector.coefficients import (
     Angles,
     coefficient_rows,
     invert_coefficients,
     quaternion_product,
     trig_rows,
 )
-from actors.simulation.derivative_kernels import apply_pauli, generator_product, turn_products
-from actors.simulation.forward import advance, make_base, start_zero
-from actors.simulation.jit import entry_point, fma, inlined, kernel, source_digest
-from actors.simulation.measure_kernels import exact_values
-from actors.simulation.program import BLOCKS, TURN
-from actors.simulation.state_kernels import apply_operation, tile_length, tile_rows
+from actors.simulation.state_vector.derivative_kernels import apply_pauli, generator_product, turn_products
+from actors.simulation.state_vector.forward import advance, make_base, start_zero
+from actors.simulation.state_vector.measure_kernels import exact_values
+from actors.simulation.state_vector.program import BLOCKS, TURN
+from actors.simulation.state_vector.state_kernels import apply_operation, tile_length, tile_rows
 
 
 @kernel

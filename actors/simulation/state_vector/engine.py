@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from actors.simulation.adjoint import adjoint
-from actors.simulation.coefficients import Angles
-from actors.simulation.forward import Displaced, Noise, forward
-from actors.simulation.program import Program
 from actors.simulation.sizing import adjoint_together, adjoint_width, forward_width
+from actors.simulation.state_vector.adjoint import adjoint
+from actors.simulation.state_vector.coefficients import Angles
+from actors.simulation.state_vector.forward import Displaced, Noise, forward
+from actors.simulation.state_vector.program import Program
 from orchestrator.jobs import Displacements, Job
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from actors.simulation.gate_algebra import (
+from actors.simulation.state_vector.gate_algebra import (
     BlockGate,
     Monomial,
     Rotation,

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from actors.simulation.lowering import Blocks, Lowered, Operation, Permute, Turn, lower
-from actors.simulation.observables import Observables, absorb, compile_observables
+from actors.simulation.state_vector.lowering import Blocks, Lowered, Operation, Permute, Turn, lower
+from actors.simulation.state_vector.observables import Observables, absorb, compile_observables
 from orchestrator.circuits.measured import MeasuredCircuit
 
 GROW, TURN, PERMUTE, PERMUTE_PHASE, BLOCKS = range(5)
