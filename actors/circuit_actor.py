@@ -33,11 +33,8 @@ class CircuitActor:
         self._cache = CircuitCache(max_circuits)
 
     def open(self) -> None:
-        """Pay now what the first job would pay: imports, compiling of kernels (an optional ``backend.warm_up()``), the session."""
+        """Pay now what the first job would pay whatever its circuit: the session, with its imports."""
         with self._typed_errors("could not be opened"):
-            warm_up = getattr(self._backend, "warm_up", None)
-            if warm_up is not None:
-                warm_up()
             self._open_session()
 
     def register(self, circuit: MeasuredCircuit) -> None:

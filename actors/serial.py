@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from actors.circuit_actor import CircuitActor, check_known
 from actors.retry import Decision, RetryPolicy, UnknownCircuitError, error_for
@@ -62,7 +64,8 @@ class SerialDispatcher:
         for job in jobs:
             if self._is_closed:
                 raise FleetError("the dispatcher is closed: make a new one")
-            result = self._run_one(job)
+            sent_at = time.time()
+            result = replace(self._run_one(job), sent_at=sent_at)
             self._jobs_done += 1
             self._busy_seconds += result.compute_seconds
             self._cache_hits += result.cache_hit

@@ -15,6 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -37,6 +38,13 @@ def _registered(kind: str, *also: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _thread_count(value: object) -> object:
+    is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    if not is_count and value != "auto":
+        raise ValueError("must be 'auto' or a whole number from 1 on")
+    return value
+
+
 FeatureMapName = Annotated[str, _registered("feature map")]
 AnsatzName = Annotated[str, _registered("ansatz")]
 EntanglementName = Annotated[str, _registered("entanglement")]
@@ -46,12 +54,14 @@ OptimizerName = Annotated[str, _registered("optimizer")]
 ScheduleName = Annotated[str, _registered("schedule")]
 GradientRuleName = Annotated[str, _registered("gradient rule", "auto")]
 BackendName = Annotated[str, _registered("backend")]
+NoiseModelName = Annotated[str, _registered("noise model")]
 
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
+ThreadCount = Annotated[int | str, BeforeValidator(_thread_count)]
 IntTuple = Annotated[tuple[int, ...], Field(strict=False)]
 StrTuple = Annotated[tuple[str, ...], Field(strict=False)]
 
@@ -249,10 +259,23 @@ class BackendConfig(Section):
 
     name: BackendName = Field(
         "ideal",
-        description="ideal (batched state-vector engine) | cirq (cirq's simulator, the reference).",
+        description="ideal (batched state-vector engine) | noisy (with a noise model) | cirq (cirq's simulator, the reference).",
     )
     shots: PositiveInt | None = Field(
         None, description="Repetitions of each circuit; none: exact expectation values."
+    )
+    noise: NoiseModelName | None = Field(
+        None,
+        description="Noise model of the backend noisy: aria-1 | aria-2 | forte-1, or 'module:function' returning a NoiseModel; "
+        "none: aria-1.",
+    )
+    precision: Literal["double", "single"] = Field(
+        "double", description="Floating-point precision of the simulation, for backends that have both."
+    )
+    threads: ThreadCount = Field(
+        "auto",
+        description="Threads of each backend session, for backends that take them; auto: the whole CPUs reserved for an actor "
+        "(fleet.cpus_per_actor), in this process one.",
     )
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Hashable
+
 from orchestrator.circuits.measured import MeasuredCircuit
 from orchestrator.errors import CapabilityError, ExecutionError
 from orchestrator.jobs import Job, JobResult, check_result
-from orchestrator.planning.batching import jobs_for, n_jobs_for
+from orchestrator.phases import PhaseClock
+from orchestrator.planning.batching import jobs_for
 from orchestrator.planning.derivative import DirectDerivative
+from orchestrator.planning.pace import Pace
 from orchestrator.planning.plan import Evaluation, EvaluationPlan
 from orchestrator.protocols import Capabilities, Dispatcher
-
-_SMOOTHING = 0.3
-"""Weight of the newest measurement in the running estimate of a circuit's compute time."""
 
 
 class Coordinator:
@@ -32,7 +34,7 @@ class Coordinator:
         self._job_seconds = job_seconds
         self.is_evaluating = False
         self._known: set[str] = set()
-        self._seconds_per_circuit: dict[tuple[str, bool, int | None], float] = {}
+        self._paces: dict[Hashable, Pace] = {}
 
     def check(self, circuit: MeasuredCircuit, shots: int | None, needs_jacobian: bool) -> None:
         """Refuse what the backend cannot do, before anything is sent.
@@ -59,39 +61,51 @@ class Coordinator:
                 "the backend cannot differentiate directly: set gradient.rule = 'parameter_shift'"
             )
 
-    def evaluate(self, plan: EvaluationPlan) -> Evaluation:
+    def evaluate(self, plan: EvaluationPlan, clock: PhaseClock | None = None) -> Evaluation:
         """Run the plan.
+
+        Args:
+            clock: told where the time goes, from its last lap on.
 
         Raises:
             CapabilityError: the backend cannot do it; ExecutionError, FleetError: it could not be finished.
         """
-        direct = isinstance(plan.derivative, DirectDerivative)
-        kind = (plan.circuit.key, direct, plan.shots)
-        if kind not in self._seconds_per_circuit:
-            self.check(plan.circuit, plan.shots, direct)
+        clock = clock or PhaseClock()
+        pace = self._prepare(plan)
+        dispatcher = self.dispatcher
+        n_jobs = pace.n_jobs(plan.n_circuits, dispatcher.n_workers, dispatcher.job_overhead_seconds)
+        jobs = jobs_for(plan, n_jobs)
+        clock.lap("plan")
+        began_at = time.time()
+        answers = self._run(jobs, len(plan.circuit.paulis))
+        wall = clock.lap_jobs(began_at, time.time(), [result for _, result in answers])
+        evaluation = plan.assemble(answers)
+        pace.note(plan.n_circuits, n_jobs, evaluation.compute_seconds, wall)
+        clock.lap("assemble")
+        return evaluation
+
+    def _prepare(self, plan: EvaluationPlan) -> Pace:
+        """Check what is asked for the first time, and make the circuit known."""
+        pace = self._paces.get(plan.kind)
+        if pace is None:
+            self.check(plan.circuit, plan.shots, isinstance(plan.derivative, DirectDerivative))
+            pace = self._paces[plan.kind] = Pace(self._job_seconds)
         if plan.circuit.key not in self._known:
             self.dispatcher.register(plan.circuit)
             self._known.add(plan.circuit.key)
-        expected = self._seconds_per_circuit.get(kind, 0.0) * plan.n_circuits
-        n_jobs = n_jobs_for(
-            expected, self.dispatcher.n_workers, self.dispatcher.job_overhead_seconds, self._job_seconds
-        )
-        jobs = {job.job_id: job for job in jobs_for(plan, n_jobs)}
-        n_paulis = len(plan.circuit.paulis)
+        return pace
+
+    def _run(self, jobs: list[Job], n_paulis: int) -> list[tuple[Job, JobResult]]:
+        """Each job with its answer, in the order in which they come; a wrong answer ends it at once."""
+        by_id = {job.job_id: job for job in jobs}
         answers: list[tuple[Job, JobResult]] = []
         self.is_evaluating = True
         try:
-            for result in self.dispatcher.run(list(jobs.values())):
-                if result.job_id not in jobs:
+            for result in self.dispatcher.run(list(by_id.values())):
+                if result.job_id not in by_id:
                     raise ExecutionError(f"a worker answered for job {result.job_id}, which was not sent")
-                job = jobs[result.job_id]
+                job = by_id[result.job_id]
                 answers.append((job, check_result(job, result, n_paulis)))
         finally:
             self.is_evaluating = False
-        evaluation = plan.assemble(answers)
-        self._learn(kind, evaluation.compute_seconds / max(plan.n_circuits, 1))
-        return evaluation
-
-    def _learn(self, kind: tuple[str, bool, int | None], seconds: float) -> None:
-        known = self._seconds_per_circuit.get(kind, seconds)
-        self._seconds_per_circuit[kind] = (1 - _SMOOTHING) * known + _SMOOTHING * seconds
+        return answers

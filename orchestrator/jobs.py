@@ -6,6 +6,7 @@ stands for are expanded inside the actor and never exist as Python objects.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -33,6 +34,7 @@ class Displacements:
     deltas: np.ndarray
 
     @staticmethod
+    @functools.cache
     def none() -> Displacements:
         """One row, nothing displaced."""
         return Displacements(np.zeros(2, np.int64), np.empty(0, np.int64), np.empty(0))
@@ -71,6 +73,8 @@ class Job:
         displacements: D rows.
         jacobian_angles: int64 [Kj] or None. If given, the exact derivative of every expectation value by these angles is
             wanted, at the undisplaced circuit; then D must be 1 and row 0 empty.
+        cotangents: float64 [S, M] or None, only with `jacobian_angles`: weights of the expectation values. If given, the derivative
+            of their weighted sum is wanted in place of every value's (a vector-Jacobian product).
         shots: repetitions of each circuit, None for exact expectation values.
         step, sample_start, displacement_start: the place of this job in the run; with `noise_keys` they key the shot noise, so
             that it depends on what is computed and never on who computes it, or in what pieces.
@@ -83,6 +87,7 @@ class Job:
     data_angles: np.ndarray
     displacements: Displacements
     jacobian_angles: np.ndarray | None = None
+    cotangents: np.ndarray | None = None
     shots: int | None = None
     step: int = 0
     sample_start: int = 0
@@ -126,6 +131,8 @@ class Job:
             digest.update(np.ascontiguousarray(array).tobytes())
         if self.jacobian_angles is not None:
             digest.update(b"jacobian" + self.jacobian_angles.tobytes())
+        if self.cotangents is not None:
+            digest.update(b"cotangents" + self.cotangents.tobytes())
         return digest.hexdigest()
 
     def part(self, samples: slice, displacements: slice) -> Job:
@@ -134,6 +141,7 @@ class Job:
             self,
             data_angles=self.data_angles[samples],
             displacements=self.displacements.rows(displacements.start, displacements.stop),
+            cotangents=None if self.cotangents is None else self.cotangents[samples],
             sample_start=self.sample_start + samples.start,
             displacement_start=self.displacement_start + displacements.start,
         )
@@ -146,13 +154,15 @@ class JobResult:
     Attributes:
         values: float64 [S, D, M] expectation values.
         variances: float64 [S, D, M], variance of each value as an estimate (zero shots noise: None on exact backends).
-        jacobian: float64 [S, M, Kj], derivative by the job's `jacobian_angles`, or None.
+        jacobian: float64 [S, M, Kj], derivative by the job's `jacobian_angles`, or None; with `cotangents` c it is [S, 1, Kj], the
+            derivative of ``sum_m c[s, m] <O_m>``.
         n_circuits, n_shots: what was run. A direct derivative counts its S forward circuits only.
         cost_usd: price of the job in US dollars.
         cache_hit: the compiled circuit was already in the actor's cache.
         compute_seconds: time inside the backend.
         started_at, finished_at: Unix time in seconds on the worker.
         worker, backend: who computed it, and with what.
+        sent_at: Unix time in seconds on the driver when the job had been handed to the worker, filled in by the dispatcher.
     """
 
     job_id: str
@@ -168,6 +178,7 @@ class JobResult:
     finished_at: float
     worker: str
     backend: str
+    sent_at: float = 0.0
 
 
 def check_result(job: Job, result: object, n_paulis: int) -> JobResult:
@@ -187,13 +198,8 @@ def check_result(job: Job, result: object, n_paulis: int) -> JobResult:
     if job.shots is not None:
         wanted.append(("variances", result.variances, shape))
     if job.jacobian_angles is not None:
-        wanted.append(
-            (
-                "jacobian",
-                result.jacobian,
-                (job.n_samples, n_paulis, len(job.jacobian_angles)),
-            )
-        )
+        n_rows = n_paulis if job.cotangents is None else 1
+        wanted.append(("jacobian", result.jacobian, (job.n_samples, n_rows, len(job.jacobian_angles))))
     for name, array, expected in wanted:
         if not isinstance(array, np.ndarray) or array.shape != expected or array.dtype != np.float64:
             found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__

@@ -51,6 +51,12 @@ GRADIENT_RULES = {
 BACKENDS = {
     "ideal": "actors.backends.ideal:IdealBackend",
     "cirq": "actors.backends.cirq_simulator:CirqBackend",
+    "noisy": "actors.backends.noisy:NoisyBackend",
+}
+NOISE_MODELS = {
+    "aria-1": "actors.noise.presets:aria_1",
+    "aria-2": "actors.noise.presets:aria_2",
+    "forte-1": "actors.noise.presets:forte_1",
 }
 REGISTRIES: dict[str, dict[str, str]] = {
     "feature map": FEATURE_MAPS,
@@ -62,6 +68,7 @@ REGISTRIES: dict[str, dict[str, str]] = {
     "schedule": SCHEDULES,
     "gradient rule": GRADIENT_RULES,
     "backend": BACKENDS,
+    "noise model": NOISE_MODELS,
 }
 
 

@@ -9,7 +9,7 @@ from orchestrator.training.state import TrainState
 from pipelines import plots
 from pipelines.data.datasets import dataset_summary
 from pipelines.evaluate import Scores
-from pipelines.report import headline, run_parameters
+from pipelines.report import headline, run_parameters, time_shares
 from pipelines.run_folder import RunFolder
 from pipelines.run_setup import PreparedRun
 from pipelines.tracking.journal import read_history
@@ -61,7 +61,8 @@ def log_outcome(
         state.history, path / "training.png", step_losses=state.step_losses, gradient_norms=norms,
         test_metrics=scores.metrics if scores else {}, title=title, subtitle=headline(run)[1],
     )  # fmt: skip
-    plots.fleet_timeline(spans, path / "fleet_timeline.png", title=title)
+    shares = time_shares(state.history)
+    plots.fleet_timeline(spans, path / "fleet_timeline.png", title=title, subtitle=shares)
     plots.circuit_diagram(
         plots.drawn_gates(model), path / "circuit.png", n_qubits=model.template.n_qubits, title=title
     )

@@ -93,7 +93,8 @@ class Metrics(Callback):
         """Loss, gradient and times of a step."""
         self._journal_totals()
         self._waiting = (report.step, report.totals)
-        available = report.seconds["execute"] * max(self._dispatcher.n_workers, 1)
+        out = sum(report.seconds[phase] for phase in ("ship", "queue", "compute"))
+        available = out * max(self._dispatcher.n_workers, 1)
         metrics = {
             "train/loss": report.loss,
             "gradient/norm": report.gradient_norm,
@@ -112,6 +113,7 @@ class Metrics(Callback):
             **report.metrics,
             "epoch": report.epoch,
             "time/epoch_seconds": report.seconds,
+            **{f"time/epoch_{phase}_seconds": seconds for phase, seconds in report.phases.items()},
             "cache/hit_rate": stats.cache_hits / stats.cache_lookups if stats.cache_lookups else None,
             "fleet/workers": stats.n_workers,
             "fleet/jobs_retried": stats.jobs_retried,

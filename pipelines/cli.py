@@ -94,14 +94,48 @@ def _parser() -> argparse.ArgumentParser:
         "--port", type=int, default=5000, help="of the server started for a local store (default: 5000)"
     )
 
-    benchmark = _command(commands, "benchmark", "measure this machine")
-    benchmark.add_argument(
-        "what", choices=("overhead",), help="overhead: wall time of a step less the engine's"
+    benchmark = commands.add_parser(
+        "benchmark",
+        help="measure this machine",
+        description="measure this machine",
+        epilog=_EPILOG,
     )
-    benchmark.add_argument("config", nargs="?", help="default: the job of `make train`")
-    benchmark.add_argument("--steps", type=int, default=200, help="steps to time (default: 200)")
-    _add_overrides(benchmark)
+    _add_benchmarks(benchmark.add_subparsers(title="benchmarks", dest="what", required=True, metavar="WHAT"))
     return parser
+
+
+def _add_benchmarks(benchmarks: Any) -> None:
+    overhead = _command(benchmarks, "overhead", "wall time of a training step less the engine's")
+    overhead.add_argument("config", nargs="?", help="default: the job of `make train`")
+    overhead.add_argument("--steps", type=int, default=200, help="steps to time (default: 200)")
+    _add_overrides(overhead)
+
+    engine = _command(
+        benchmarks, "engine", "circuits a second, checked against cirq, beside other simulators"
+    )
+    engine.add_argument(
+        "--workload",
+        nargs="+",
+        metavar="NAME",
+        help="W1 to W7 and others, see docs/performance.md (default: all)",
+    )
+    engine.add_argument("--precision", choices=("double", "single"), default="double", help="default: double")
+    engine.add_argument("--seconds", type=float, default=3.0, help="budget of each measurement (default: 3)")
+    engine.add_argument("--peers", action="store_true", help="time the other simulators that are installed")
+    engine.add_argument(
+        "--peers-python",
+        metavar="PYTHON",
+        help="interpreter that has them, if not this one (implies --peers)",
+    )
+    engine.add_argument("--explain", action="store_true", help="print the cost model's table")
+    engine.add_argument(
+        "--plot",
+        metavar="PATH",
+        help="measure and draw the scaling, into this folder or file; alone: nothing else",
+    )
+    engine.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
+    for parser in (overhead, engine):
+        parser.set_defaults(module="pipelines.benchmark.command")
 
 
 def _command(commands: Any, name: str, summary: str) -> argparse.ArgumentParser:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from orchestrator.config import FleetConfig, TrainingConfig
+import inspect
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from orchestrator.circuits.measured import MeasuredCircuit
+from orchestrator.config import BackendConfig, FleetConfig, TrainingConfig
 from orchestrator.coordinator import Coordinator
-from orchestrator.errors import CapabilityError
+from orchestrator.errors import CapabilityError, ConfigError
 from orchestrator.gradients.base import GradientRule
 from orchestrator.losses.base import Loss
 from orchestrator.protocols import Backend, Capabilities, Dispatcher
@@ -18,9 +26,51 @@ def build_loss(config: TrainingConfig) -> Loss:
 
 
 def build_backend(config: TrainingConfig) -> Backend:
-    """The backend; nothing is opened yet."""
-    backend: Backend = resolve("backend", config.backend.name)()
+    """The backend; nothing is opened yet. It is given `noise`, `precision` and `threads` if its constructor takes them.
+
+    Raises:
+        ConfigError: it takes no such setting, and the configuration sets it; or more threads than an actor has CPUs.
+    """
+    make = resolve("backend", config.backend.name)
+    settings: dict[str, Any] = {
+        "noise": config.backend.noise,
+        "precision": config.backend.precision,
+        "threads": n_threads(config),
+    }
+    taken = inspect.signature(make).parameters
+    defaults = BackendConfig()
+    for name in settings:
+        value, default = getattr(config.backend, name), getattr(defaults, name)
+        if name not in taken and value != default:
+            raise ConfigError(
+                f"backend.{name}",
+                value,
+                f"backend {config.backend.name!r} has no such setting",
+                "none" if default is None else str(default),
+            )
+    given = {name: value for name, value in settings.items() if name in taken and value is not None}
+    backend: Backend = make(**given)
     return backend
+
+
+def n_threads(config: TrainingConfig) -> int:
+    """Threads of each session, so that the actors of a node never run more than the CPUs reserved for them (at least one each).
+
+    Raises:
+        ConfigError: more are asked for than an actor has CPUs.
+    """
+    wanted, fleet = config.backend.threads, config.fleet
+    share = max(1, int(fleet.cpus_per_actor)) if fleet.dispatcher == "ray" else None
+    if isinstance(wanted, str):  # auto
+        return share or 1
+    if share is not None and wanted > share:
+        raise ConfigError(
+            "backend.threads",
+            wanted,
+            f"an actor has fleet.cpus_per_actor = {fleet.cpus_per_actor:g} CPUs; nearest valid: {share}, or reserve more",
+            str(share),
+        )
+    return wanted
 
 
 def choose_rule(config: TrainingConfig, capabilities: Capabilities) -> GradientRule:
@@ -63,6 +113,36 @@ def build_dispatcher(fleet: FleetConfig, backend: Backend) -> Dispatcher:
         address=fleet.address,
         wait_for_nodes_seconds=fleet.wait_for_nodes_seconds,
     )
+
+
+@contextmanager
+def warming_up(
+    backend: Backend, circuit: MeasuredCircuit, shots: int | None, report: Callable[[str], None]
+) -> Iterator[None]:
+    """Let the backend prepare this machine for `circuit` (compile kernels, once) while something else starts.
+
+    Only saves time, so its errors are not raised: the actors meet them too, and theirs reach the user.
+    """
+    warm_up = getattr(backend, "warm_up", None)
+
+    def work() -> None:
+        assert warm_up is not None
+        with suppress(Exception):
+            warm_up(circuit, shots, report)
+
+    thread = threading.Thread(target=work, name="qfleet-warm-up", daemon=True)
+    if warm_up is not None:
+        thread.start()
+    try:
+        yield
+    finally:
+        if warm_up is not None:
+            thread.join()
+
+
+def report_on_stderr(line: str) -> None:
+    """Say `line` where no display is."""
+    print(line, file=sys.stderr)
 
 
 def build_coordinator(fleet: FleetConfig, backend: Backend) -> Coordinator:

@@ -15,7 +15,7 @@ from orchestrator.coordinator import Coordinator
 from orchestrator.errors import InputError
 from orchestrator.training.loop import evaluate_samples
 from orchestrator.training.reports import Samples, Totals
-from pipelines.compose import build_backend, build_coordinator
+from pipelines.compose import build_backend, build_coordinator, report_on_stderr, warming_up
 from pipelines.display.formatting import format_duration, format_metric, format_usd
 from pipelines.run_folder import RunFolder
 from pipelines.run_setup import PreparedRun, best_params, load_run
@@ -38,7 +38,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     config = prepared.config.with_overrides(overrides)
     params, epoch = best_params(folder, prepared, fingerprint)
     started = time.perf_counter()
-    coordinator = build_coordinator(config.fleet, build_backend(config))
+    backend = build_backend(config)
+    with warming_up(backend, prepared.task.model.measured, config.backend.shots, report_on_stderr):
+        coordinator = build_coordinator(config.fleet, backend)
     try:
         figures = _figures(score(prepared, config, params, coordinator, options.split))
     finally:

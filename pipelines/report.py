@@ -8,11 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from orchestrator.phases import added
 from orchestrator.planning.derivative import LinearDerivative
+from orchestrator.training.reports import EpochReport
 from pipelines.display.formatting import (
     format_count,
     format_duration,
     format_metric,
+    format_percent,
     format_rate,
     format_usd,
     from_here,
@@ -63,10 +66,12 @@ def summary(run: PreparedRun) -> dict[str, Any]:
 
 
 def circuits_per_sample(run: PreparedRun) -> int:
-    """Circuits that one sample's value and gradient take (adjoint: one, its reverse sweep not counted as a circuit)."""
+    """Circuits that one sample's value and gradient take (adjoint: one, or two where the values are had first; its reverse sweep
+    is not counted as a circuit)."""
     derivative = run.task.derivative
-    rows = len(derivative.displacements) if isinstance(derivative, LinearDerivative) else 1
-    return rows * _circuits_per_forward(run)
+    if isinstance(derivative, LinearDerivative):
+        return len(derivative.displacements) * _circuits_per_forward(run)
+    return (2 if run.task.is_contracted else 1) * _circuits_per_forward(run)
 
 
 def _circuits_per_forward(run: PreparedRun) -> int:
@@ -177,6 +182,7 @@ def print_result(result: TrainingResult, *, to_stdout: bool = True) -> None:
             "shots": format_count(totals.n_shots) if totals.n_shots else "none (exact)",
             "cost": format_usd(totals.cost_usd),
             "time": f"{format_duration(seconds['total'])} ({stages})",
+            "training time": time_shares(result.history) or "no epoch was finished",
             "parameters": f"sha256 {result.to_json()['params_sha256'][:16]}…",
         },
     }
@@ -193,3 +199,14 @@ def print_result(result: TrainingResult, *, to_stdout: bool = True) -> None:
             f": {metric_label(headline_metric)} {format_metric(headline_metric, metrics[headline_metric])}"
         )
     print_sections(title, sections, footer, to_stdout=to_stdout)
+
+
+def time_shares(history: Sequence[EpochReport]) -> str:
+    """The share of each phase in the time of the finished epochs; empty where nothing is known of it."""
+    phases: dict[str, float] = {}
+    for epoch in history:
+        phases = added(phases, epoch.phases)
+    total = sum(phases.values())
+    if not total:
+        return ""
+    return ", ".join(f"{phase} {format_percent(seconds / total)}" for phase, seconds in phases.items())

@@ -36,7 +36,8 @@ class TrainingResult:
         metrics: final figures by tracking name, ``test/accuracy`` among them.
         n_steps: optimizer steps done.
         totals: circuits, shots, dollars, the final test included.
-        seconds: wall time of this process by phase; ``total`` among them, ``step.*`` within ``train``.
+        seconds: wall time of this process by phase; ``total`` among them, ``train.*`` (see ``orchestrator.phases``) the finished epochs
+            within ``train``.
         circuits_per_second: in the training phase of this process; None if it did not train.
         stop_reason: why training ended; None if it was interrupted.
     """

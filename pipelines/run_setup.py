@@ -12,8 +12,8 @@ from orchestrator.config import FleetConfig, TrainingConfig
 from orchestrator.errors import CheckpointError, ConfigError
 from orchestrator.models.model import Model
 from orchestrator.registry import resolve
-from orchestrator.training.loop import TrainingTask
 from orchestrator.training.reports import Samples
+from orchestrator.training.task import TrainingTask
 from pipelines.checkpoints import Checkpoints
 from pipelines.compose import build_backend, build_loss, choose_rule
 from pipelines.data.datasets import PreparedData, SplitRows, prepare

@@ -30,7 +30,7 @@ from orchestrator.training.state import TrainState
 from pipelines.artifacts import log_outcome, start_tracker
 from pipelines.callbacks import Callback, Callbacks, Checkpointing, Display, Metrics
 from pipelines.checkpoints import Checkpoints
-from pipelines.compose import build_backend, build_coordinator
+from pipelines.compose import build_backend, build_coordinator, warming_up
 from pipelines.data.table import Table, table_from_arrays
 from pipelines.display.formatting import qfleet_command
 from pipelines.display.progress import make_progress
@@ -126,6 +126,9 @@ class Trainer:
         config = folder.read_config()
         if n_actors is not None:
             config = config.with_overrides(["fleet.dispatcher=ray", f"fleet.n_actors={n_actors}"])
+            threads = config.backend.threads
+            if isinstance(threads, int) and threads > config.fleet.cpus_per_actor:  # set for one process
+                config = config.with_overrides([f"fleet.cpus_per_actor={float(threads)}"])
         trainer = cls(config, callbacks=callbacks, progress=progress)
         trainer._folder = folder
         return trainer
@@ -219,7 +222,9 @@ class Trainer:
         run, state, display, tracker = active.run, active.state, active.display, active.tracker
         with self._phase("fleet"):
             display.phase(_starting(run.config.fleet))
-            coordinator = build_coordinator(run.config.fleet, build_backend(run.config))
+            backend = build_backend(run.config)
+            with warming_up(backend, run.task.model.measured, run.config.backend.shots, display.message):
+                coordinator = build_coordinator(run.config.fleet, backend)
             dispatcher = coordinator.dispatcher
             active.stack.callback(dispatcher.close)
         journal = Metrics(tracker, dispatcher, state)
@@ -251,11 +256,10 @@ class Trainer:
             try:
                 for report in train(run.task, state, coordinator):
                     if isinstance(report, StepReport):
-                        for phase, seconds in report.seconds.items():
-                            self._seconds[f"step.{phase}"] += seconds
-                        self._seconds["step.compute"] += report.compute_seconds
                         callbacks.on_step(report, state)
                     else:
+                        for phase, seconds in report.phases.items():
+                            self._seconds[f"train.{phase}"] += seconds
                         callbacks.on_epoch(report, state)
                     interrupts.check()
             finally:
@@ -322,8 +326,8 @@ def _for_arrays(config: TrainingConfig) -> TrainingConfig:
 
 def _starting(fleet: FleetConfig) -> str:
     if fleet.dispatcher == "serial":
-        return "loading the simulator (the first time on a machine it is compiled: some 20 s)"
-    return f"starting {fleet.n_actors} Ray actors (the first time on a machine kernels are compiled: some 20 s more)"
+        return "loading the simulator"
+    return f"starting {fleet.n_actors} Ray actors"
 
 
 def _notes(run: PreparedRun, state: TrainState, problems: Sequence[str]) -> Iterator[str]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import numpy as np
 
 from orchestrator.circuits.measured import MeasuredCircuit
@@ -40,6 +43,8 @@ def check_job(name: str, capabilities: Capabilities, circuit: MeasuredCircuit, j
     _check_displacements(circuit.template.n_angles, job)
     if job.jacobian_angles is not None:
         _check_jacobian(circuit.template.n_angles, job)
+    if job.cotangents is not None:
+        _check_cotangents(len(circuit.paulis), job)
     if job.shots is not None and job.noise_keys.shape != (len(circuit.groups),):
         raise CircuitError(
             f"noise_keys has shape {job.noise_keys.shape}; with shots it holds one key for each of the "
@@ -73,27 +78,40 @@ def _check_angles(n_angles: int, job: Job) -> None:
             "data_columns"
         )
     _check_indices("data_columns", job.data_columns, n_angles)
-    shared = np.delete(job.shared_angles, job.data_columns)  # the entries at data_columns are ignored
-    for what, values in (("shared_angles", shared), ("data_angles", job.data_angles)):
-        if not np.isfinite(values).all():
-            raise CircuitError(f"{what} holds a value that is not finite")
+    # the entries of shared_angles at data_columns are ignored
+    if (
+        not np.isfinite(job.shared_angles).all()
+        and not np.isfinite(np.delete(job.shared_angles, job.data_columns)).all()
+    ):
+        raise CircuitError("shared_angles holds a value that is not finite")
+    if not np.isfinite(job.data_angles).all():
+        raise CircuitError("data_angles holds a value that is not finite")
 
 
 def _check_displacements(n_angles: int, job: Job) -> None:
     rows = job.displacements
-    if len(rows.indptr) < 1 or rows.indptr[0] != 0 or np.any(np.diff(rows.indptr) < 0):
-        raise CircuitError("displacements.indptr must begin with 0 and never fall")
-    if not rows.indptr[-1] == len(rows.angles) == len(rows.deltas):
-        raise CircuitError(
-            f"displacements name {rows.indptr[-1]} entries, but hold {len(rows.angles)} angles and {len(rows.deltas)} deltas"
+    problem = _problem(_displacement_problem, n_angles, rows.indptr, rows.angles, rows.deltas)
+    if problem is not None:
+        raise CircuitError(problem)
+
+
+def _displacement_problem(
+    n_angles: int, indptr: np.ndarray, angles: np.ndarray, deltas: np.ndarray
+) -> str | None:
+    if len(indptr) < 1 or indptr[0] != 0 or np.any(np.diff(indptr) < 0):
+        return "displacements.indptr must begin with 0 and never fall"
+    if not indptr[-1] == len(angles) == len(deltas):
+        return (
+            f"displacements name {indptr[-1]} entries, but hold {len(angles)} angles and {len(deltas)} deltas"
         )
-    row = np.repeat(np.arange(len(rows)), np.diff(rows.indptr))
-    if len(rows.angles) and not (rows.angles.min() >= 0 and rows.angles.max() < n_angles):
-        raise CircuitError(f"displacements name an angle outside of 0..{n_angles - 1}")
-    if len(np.unique(row * (n_angles + 1) + rows.angles)) < len(row):
-        raise CircuitError("an angle occurs twice in one displacement row; add its deltas up")
-    if not np.isfinite(rows.deltas).all():
-        raise CircuitError("displacements.deltas holds a value that is not finite")
+    row = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
+    if len(angles) and not (angles.min() >= 0 and angles.max() < n_angles):
+        return f"displacements name an angle outside of 0..{n_angles - 1}"
+    if len(np.unique(row * (n_angles + 1) + angles)) < len(row):
+        return "an angle occurs twice in one displacement row; add its deltas up"
+    if not np.isfinite(deltas).all():
+        return "displacements.deltas holds a value that is not finite"
+    return None
 
 
 def _check_jacobian(n_angles: int, job: Job) -> None:
@@ -105,8 +123,46 @@ def _check_jacobian(n_angles: int, job: Job) -> None:
         )
 
 
+def _check_cotangents(n_paulis: int, job: Job) -> None:
+    assert job.cotangents is not None
+    if job.jacobian_angles is None:
+        raise CircuitError("cotangents weigh derivatives: they need jacobian_angles")
+    if job.cotangents.shape != (job.n_samples, n_paulis):
+        raise CircuitError(
+            f"cotangents has shape {job.cotangents.shape}; expected {(job.n_samples, n_paulis)}, a weight for each sample and string"
+        )
+    if job.cotangents.dtype != np.float64 or not np.isfinite(job.cotangents).all():
+        raise CircuitError("cotangents holds a value that is not a finite float64")
+
+
 def _check_indices(what: str, indices: np.ndarray, n_angles: int) -> None:
+    problem = _problem(_index_problem, n_angles, indices)
+    if problem is not None:
+        raise CircuitError(f"{what} {problem}")
+
+
+def _index_problem(n_angles: int, indices: np.ndarray) -> str | None:
     if indices.ndim != 1 or (len(indices) and not (indices.min() >= 0 and indices.max() < n_angles)):
-        raise CircuitError(f"{what} names an angle outside of 0..{n_angles - 1}")
+        return f"names an angle outside of 0..{n_angles - 1}"
     if len(np.unique(indices)) < len(indices):
-        raise CircuitError(f"{what} names an angle twice")
+        return "names an angle twice"
+    return None
+
+
+_MAX_REMEMBERED_BYTES = 2**16
+"""Looking through larger tables is nothing beside the circuits that they stand for."""
+
+
+def _problem(find: Callable[..., str | None], n_angles: int, *arrays: np.ndarray) -> str | None:
+    """``find(n_angles, *arrays)``, remembered by content: the tables of a run are the same in every step."""
+    is_plain = all(array.dtype.kind in "iuf" for array in arrays)
+    if not is_plain or sum(array.nbytes for array in arrays) > _MAX_REMEMBERED_BYTES:
+        return find(n_angles, *arrays)
+    return _remembered(find, n_angles, *[(a.dtype.char, a.shape, a.tobytes()) for a in arrays])
+
+
+@functools.lru_cache(maxsize=64)
+def _remembered(
+    find: Callable[..., str | None], n_angles: int, *contents: tuple[str, tuple[int, ...], bytes]
+) -> str | None:
+    return find(n_angles, *(np.frombuffer(data, kind).reshape(shape) for kind, shape, data in contents))

@@ -8,7 +8,7 @@ import pickle
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -25,7 +25,9 @@ from actors.ray_fleet.process import (
     Hello,
     fetch,
     kill,
+    n_threads_for,
     started,
+    thread_options,
     wait_for_all,
 )
 from actors.retry import RetryPolicy, UnknownCircuitError, WorkerLostError, error_for
@@ -36,8 +38,8 @@ from orchestrator.jobs import Displacements, Job, JobResult
 from orchestrator.protocols import Backend, DispatcherStats, JobSpan
 
 _log = logging.getLogger(__name__)
-_OPEN_SECONDS = 600.0
-"""Longest opening of a session: where nothing is cached yet, all kernels are compiled in it."""
+_OPEN_SECONDS = 300.0
+"""Longest opening of a session."""
 _CLOSE_SECONDS = 1.0
 """What closing sessions may take before the actors are killed."""
 
@@ -67,6 +69,7 @@ class _Call(NamedTuple):
 
     worker: _Worker
     job: int | None
+    sent_at: float  # Unix seconds
 
 
 class RayFleet:
@@ -114,7 +117,11 @@ class RayFleet:
         self._waits_for_nodes = wait_for_nodes_seconds > 0
         self._payload = cloudpickle.dumps(backend)
         self._actor_class = ray.remote(ActorProcess).options(
-            num_cpus=cpus_per_actor, max_restarts=0, max_task_retries=0
+            num_cpus=cpus_per_actor,
+            max_restarts=0,
+            max_task_retries=0,
+            enable_task_events=False,  # Ray's log of every call, for its dashboard: a third of a round trip
+            **thread_options(n_threads_for(cpus_per_actor)),
         )
         self._scheduler = Scheduler(max_in_flight, self._policy)
         self._workers: dict[str, _Worker] = {}
@@ -237,7 +244,7 @@ class RayFleet:
     # Starting and replacing actors
 
     def _start(self) -> None:
-        """Start all actors: processes and imports in parallel, kernels once per machine, then the sessions in parallel."""
+        """Start all actors: processes and imports in parallel, then the sessions in parallel."""
         self._check_capacity()
         workers = [self._spawn() for _ in range(self._n_actors)]
         preparing = [worker.handle.prepare.remote() for worker in workers]
@@ -250,12 +257,7 @@ class RayFleet:
                 f"{total:g} CPUs, {free:g} of them free: start fewer actors, or wait until other programs have ended"
             )
         hellos = started(preparing)
-        first_on_node: dict[str, _Worker] = {}
-        for worker, hello in zip(workers, hellos, strict=True):
-            first_on_node.setdefault(hello.node_id, worker)
-        first = list(first_on_node.values())
-        self._open_sessions(first)
-        self._open_sessions([worker for worker in workers if worker not in first])
+        self._open_sessions(workers)
         for worker, hello in zip(workers, hellos, strict=True):
             self._joined(worker, hello)
 
@@ -272,7 +274,7 @@ class RayFleet:
 
     def _spawn(self) -> _Worker:
         name = f"actor-{next(self._worker_numbers)}"
-        handle = self._actor_class.remote(self._payload, name, max(1, int(self._cpus_per_actor)))
+        handle = self._actor_class.remote(self._payload, name, n_threads_for(self._cpus_per_actor))
         worker = self._workers[name] = _Worker(name, handle, time.monotonic())
         return worker
 
@@ -307,7 +309,7 @@ class RayFleet:
             self._replacements_left -= 1
             worker = self._spawn()
             _log.info("%s is started in its place; %d more may be", worker.name, self._replacements_left)
-            self._calls[worker.handle.open.remote()] = _Call(worker, None)
+            self._calls[worker.handle.open.remote()] = _Call(worker, None, time.time())
 
     def _check_alive(self) -> None:
         """Raise a FleetError if waiting is of no use: no actor is ready, and none is about to be."""
@@ -352,7 +354,7 @@ class RayFleet:
             circuit = None if job.circuit_key in worker.known else self._circuits[job.circuit_key]
             worker.known.add(job.circuit_key)
             reference = worker.handle.run.remote(pickle.dumps(job, protocol=pickle.HIGHEST_PROTOCOL), circuit)
-            self._calls[reference] = _Call(worker, assignment.job)
+            self._calls[reference] = _Call(worker, assignment.job, time.time())
 
     def _receive(self, call: _Call, answer: Any) -> None:
         """Tell the scheduler, and the run that waits, what came of a call."""
@@ -370,7 +372,7 @@ class RayFleet:
             if given_up is not None:
                 self._give_up(given_up)
         elif self._scheduler.job_done(call.worker.name, call.job):
-            self._deliver(call.job, answer)
+            self._deliver(call.job, replace(answer, sent_at=call.sent_at))
 
     def _deliver(self, number: int, result: JobResult) -> None:
         run = self._runs.pop(number)

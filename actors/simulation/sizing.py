@@ -16,6 +16,9 @@ LARGE_AMPLITUDES = 2**20
 SMALL_BYTES = 2**26
 """Not worth asking the system about."""
 BYTES_PER_AMPLITUDE = 16
+BYTES_PER_COMPONENT = 8
+BLOCK_COMPONENTS = 2**17
+"""Pauli components of a block of density matrices: 1 MB, the half of what three blocks leave of a large L2 cache."""
 FORWARD_BLOCKS = 3
 """Undisplaced states, displaced states, and a target for permutations."""
 _CGROUP_FILES = (
@@ -31,9 +34,23 @@ def forward_width(n_qubits: int, n_circuits: int) -> int:
         CapabilityError: not even one lane fits.
     """
     width = min(max(BLOCK_AMPLITUDES >> n_qubits, _least_width(n_qubits)), MAX_WIDTH, max(n_circuits, 1))
-    while width > 1 and not _is_affordable(FORWARD_BLOCKS * block_bytes(n_qubits, width)):
+    while width > 1 and not is_affordable(FORWARD_BLOCKS * block_bytes(n_qubits, width)):
         width //= 2
     check_fits(n_qubits, "simulating a circuit", FORWARD_BLOCKS * block_bytes(n_qubits, width))
+    return width
+
+
+def density_matrix_width(n_qubits: int, n_circuits: int) -> int:
+    """As `forward_width`, for density matrices of 4**n real components.
+
+    Raises:
+        CapabilityError: not even one lane fits.
+    """
+    one = FORWARD_BLOCKS * BYTES_PER_COMPONENT << 2 * n_qubits
+    width = min(max(BLOCK_COMPONENTS >> 2 * n_qubits, MIN_WIDTH), MAX_WIDTH, max(n_circuits, 1))
+    while width > 1 and not is_affordable(width * one):
+        width //= 2
+    check_fits(n_qubits, "a density matrix", width * one)
     return width
 
 
@@ -54,7 +71,7 @@ def adjoint_together(n_qubits: int, n_paulis: int) -> int:
     one = block_bytes(n_qubits, adjoint_width(n_qubits))
     check_fits(n_qubits, "differentiating a circuit", 3 * one)
     together = n_paulis
-    while together > 1 and not _is_affordable((2 + together) * one):
+    while together > 1 and not is_affordable((2 + together) * one):
         together = (together + 1) // 2
     return together
 
@@ -63,7 +80,7 @@ def _least_width(n_qubits: int) -> int:
     return min(MIN_WIDTH, max(LARGE_AMPLITUDES >> n_qubits, 1))
 
 
-def _is_affordable(n_bytes: int) -> bool:
+def is_affordable(n_bytes: int) -> bool:
     """Small, or at most a third of what is available."""
     return n_bytes <= SMALL_BYTES or n_bytes <= available_bytes() // 3
 

@@ -207,12 +207,22 @@ class Model:
         Returns:
             dL/d params [P], zero for frozen ones.
         """
+        of_values, of_head = self.backward(params, values, output_gradient)
+        return self.pullback(features, np.einsum("sp,spk->sk", of_values, jacobian), of_head)
+
+    def backward(
+        self, params: np.ndarray, values: np.ndarray, output_gradient: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """From dL/d outputs [S, C]: dL/d expectation values [S, M_p] and dL/d head parameters."""
         head_params = params[self.n_circuit_params :]
         of_observables, of_head = self.head.backward(head_params, self._observables(values), output_gradient)
-        of_values = np.einsum("sm,mp->sp", of_observables, self.readout.matrix)
-        of_angles = np.zeros((len(values), self.template.n_angles))
-        of_angles[:, self.differentiated_angles] = np.einsum("sp,spk->sk", of_values, jacobian)
-        gradient = np.concatenate([self.angle_map.pullback(of_angles, features), of_head])
+        return np.einsum("sm,mp->sp", of_observables, self.readout.matrix), of_head
+
+    def pullback(self, features: np.ndarray, of_angles: np.ndarray, of_head: np.ndarray) -> np.ndarray:
+        """dL/d params [P], zero for frozen ones, from dL/d `differentiated_angles` [S, Kj] and dL/d head parameters."""
+        of_all = np.zeros((len(features), self.template.n_angles))
+        of_all[:, self.differentiated_angles] = of_angles
+        gradient = np.concatenate([self.angle_map.pullback(of_all, features), of_head])
         return np.where(self.frozen, 0.0, gradient)
 
     def _observables(self, values: np.ndarray) -> np.ndarray:

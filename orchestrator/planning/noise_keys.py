@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from orchestrator.circuits.measured import MeasuredCircuit
 
 
+@functools.lru_cache(maxsize=64)
 def noise_keys(seed: int, purpose: str, circuit: MeasuredCircuit) -> np.ndarray:
     """One key per measurement group, uint64 [G], from the run's seed and the evaluation's purpose (``"train"``, ``"val"`` ...)."""
     texts = [f"{seed}/{purpose}/{group.basis}" for group in circuit.groups]

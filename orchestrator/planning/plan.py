@@ -6,7 +6,7 @@ any way and put together from their results in any order; none of that changes a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,7 +25,7 @@ class Evaluation:
     Attributes:
         values: float64 [S, M] expectation values of the undisplaced circuits.
         variances: float64 [S, M] or None: variance of each value as an estimate.
-        jacobian: float64 [S, M, Kj] or None: derivative by the wanted angles.
+        jacobian: float64 [S, M, Kj] or None: derivative by the wanted angles; [S, 1, Kj] if the plan has cotangents.
         jacobian_variances: float64 [S, M, Kj] or None (exact).
         n_circuits, n_shots, cost_usd, compute_seconds: what it took, summed over jobs.
         n_jobs, n_cache_hits: jobs, and jobs that found the circuit compiled.
@@ -52,6 +52,8 @@ class EvaluationPlan:
         angles: of the S samples.
         wanted: int64 [Kj], angles whose derivative is wanted (empty: values only).
         derivative: how to get it, None for values only.
+        cotangents: float64 [S, M] or None, with a DirectDerivative only: weights c; the derivative wanted is that of
+            ``sum_m c[s, m] <O_m>`` and not of every expectation value.
         shots: per circuit, None for exact.
         step: step number; with `noise_keys` it keys the shot noise.
         noise_keys: uint64 [G].
@@ -61,6 +63,7 @@ class EvaluationPlan:
     angles: Angles
     wanted: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     derivative: Derivative | None = None
+    cotangents: np.ndarray | None = None
     shots: int | None = None
     step: int = 0
     noise_keys: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))
@@ -84,6 +87,11 @@ class EvaluationPlan:
         """Circuits that the plan runs: S·D, times the measurement groups where shots are drawn."""
         return self.n_samples * len(self.displacements) * (len(self.circuit.groups) if self.shots else 1)
 
+    @property
+    def kind(self) -> Hashable:
+        """Plans of one kind cost the same per circuit, and are allowed or refused alike."""
+        return self.circuit.key, type(self.derivative), self.cotangents is None, self.shots
+
     def job(self) -> Job:
         """The whole plan as one job."""
         return Job(
@@ -93,6 +101,7 @@ class EvaluationPlan:
             data_angles=self.angles.data,
             displacements=self.displacements,
             jacobian_angles=self.wanted if isinstance(self.derivative, DirectDerivative) else None,
+            cotangents=self.cotangents,
             shots=self.shots,
             step=self.step,
             noise_keys=self.noise_keys,
@@ -105,23 +114,7 @@ class EvaluationPlan:
             ExecutionError: the jobs do not cover the plan exactly once.
         """
         ordered = sorted(answers, key=lambda pair: (pair[0].sample_start, pair[0].displacement_start))
-        shape = (self.n_samples, len(self.displacements), len(self.circuit.paulis))
-        values = np.full(shape, np.nan)
-        variances = np.full(shape, np.nan) if self.shots else None
-        direct = isinstance(self.derivative, DirectDerivative)
-        jacobian = np.full((shape[0], shape[2], len(self.wanted)), np.nan) if direct else None
-        covered = 0
-        for job, result in ordered:
-            rows = slice(job.sample_start, job.sample_start + job.n_samples)
-            columns = slice(job.displacement_start, job.displacement_start + job.n_displacements)
-            covered += job.n_samples * job.n_displacements
-            values[rows, columns] = result.values
-            if variances is not None:
-                variances[rows, columns] = result.variances
-            if jacobian is not None:
-                jacobian[rows] = result.jacobian
-        if covered != shape[0] * shape[1] or np.isnan(values).any():
-            raise ExecutionError(f"the jobs cover {covered} of the plan's {shape[0] * shape[1]} circuits")
+        values, variances, jacobian = self._joined(ordered)
         jacobian_variances = None
         if isinstance(self.derivative, LinearDerivative) and len(self.wanted):
             jacobian = self.derivative.combine(values)
@@ -139,3 +132,35 @@ class EvaluationPlan:
             n_jobs=len(results),
             n_cache_hits=sum(r.cache_hit for r in results),
         )
+
+    def _joined(
+        self, ordered: Sequence[tuple[Job, JobResult]]
+    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+        """Values [S, D, M], their variances, and the Jacobian if the backend was asked for it."""
+        shape = (self.n_samples, len(self.displacements), len(self.circuit.paulis))
+        if len(ordered) == 1 and ordered[0][1].values.shape == shape:
+            whole = ordered[0][1]
+            return np.ascontiguousarray(whole.values), _in_order(whole.variances), _in_order(whole.jacobian)
+        values = np.full(shape, np.nan)
+        variances = np.full(shape, np.nan) if self.shots else None
+        n_rows = shape[2] if self.cotangents is None else 1
+        direct = isinstance(self.derivative, DirectDerivative)
+        jacobian = np.full((shape[0], n_rows, len(self.wanted)), np.nan) if direct else None
+        covered = 0
+        for job, result in ordered:
+            rows = slice(job.sample_start, job.sample_start + job.n_samples)
+            columns = slice(job.displacement_start, job.displacement_start + job.n_displacements)
+            covered += job.n_samples * job.n_displacements
+            values[rows, columns] = result.values
+            if variances is not None:
+                variances[rows, columns] = result.variances
+            if jacobian is not None:
+                jacobian[rows] = result.jacobian
+        if covered != shape[0] * shape[1] or np.isnan(values).any():
+            raise ExecutionError(f"the jobs cover {covered} of the plan's {shape[0] * shape[1]} circuits")
+        return values, variances, jacobian
+
+
+def _in_order(array: np.ndarray | None) -> np.ndarray | None:
+    """`array` in C order: einsum adds in the order of memory, which a backend's own layout must not decide."""
+    return None if array is None else np.ascontiguousarray(array)

@@ -2,67 +2,21 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
-from orchestrator.config import OptimizerConfig, RunConfig
 from orchestrator.coordinator import Coordinator
 from orchestrator.errors import ExecutionError
-from orchestrator.gradients.base import GradientRule
-from orchestrator.losses.base import Loss
 from orchestrator.models.model import Model
-from orchestrator.optimizers.build import build_optimizer
-from orchestrator.optimizers.transform import GradientTransform
-from orchestrator.planning.derivative import Derivative
+from orchestrator.phases import PhaseClock, added
 from orchestrator.planning.noise_keys import noise_keys
-from orchestrator.planning.plan import Evaluation, EvaluationPlan
+from orchestrator.planning.plan import EvaluationPlan
 from orchestrator.registry import resolve
+from orchestrator.training.gradient import batch_gradient
 from orchestrator.training.reports import EpochReport, Samples, StepReport, Totals
 from orchestrator.training.state import TrainState
-
-
-@dataclass(frozen=True, eq=False)
-class TrainingTask:
-    """What is trained, on what, and how: all that does not change during a run."""
-
-    model: Model
-    loss: Loss
-    rule: GradientRule
-    train: Samples
-    validation: Samples | None
-    run: RunConfig
-    optimizer: OptimizerConfig
-    shots: int | None
-
-    @property
-    def n_batches(self) -> int:
-        """Steps of an epoch."""
-        return -(-len(self.train.targets) // self.run.batch_size)
-
-    @property
-    def n_steps(self) -> int:
-        """Steps planned for the whole run."""
-        return min(self.run.epochs * self.n_batches, self.run.max_steps or 2**62)
-
-    @cached_property
-    def derivative(self) -> Derivative | None:
-        """How derivatives are had; None when every circuit parameter is frozen."""
-        angles = self.model.differentiated_angles
-        return self.rule.derivative(self.model.template, angles) if len(angles) else None
-
-    @cached_property
-    def update(self) -> GradientTransform:
-        """Gradient in, update of the parameters out."""
-        return build_optimizer(self.optimizer)
-
-    @property
-    def monitored(self) -> str:
-        """Name of the metric that decides what is best: lower is better."""
-        return "val/loss" if self.validation is not None else "train/epoch_loss"
+from orchestrator.training.task import TrainingTask
 
 
 def initial_state(task: TrainingTask, params: np.ndarray | None = None) -> TrainState:
@@ -78,16 +32,20 @@ def train(
 
     At each yield `state` stands between two steps: a copy of it, given back later, continues to the same bits.
     """
+    clock = PhaseClock()
     while not state.is_finished:
-        started = time.perf_counter()
+        seconds: dict[str, float] = {}
         order = epoch_order(task.run.seed, state.epoch, len(task.train.targets))
         rate = learning_rate(task, state)
         while state.cursor < task.n_batches and state.step < task.n_steps:
             rows = order[state.cursor * task.run.batch_size : (state.cursor + 1) * task.run.batch_size]
-            yield _step(
-                task, state, coordinator, Samples(task.train.features[rows], task.train.targets[rows]), rate
-            )
-        yield _finish_epoch(task, state, coordinator, rate, started)
+            batch = Samples(task.train.features[rows], task.train.targets[rows])
+            report = _step(task, state, coordinator, batch, rate, clock)
+            seconds = added(seconds, report.seconds)
+            yield report
+            clock.lap("log")
+        yield _finish_epoch(task, state, coordinator, rate, clock, seconds)
+        clock.lap("log")
 
 
 def epoch_order(seed: int, epoch: int, n_samples: int) -> np.ndarray:
@@ -104,62 +62,45 @@ def learning_rate(task: TrainingTask, state: TrainState) -> float:
 
 
 def _step(
-    task: TrainingTask, state: TrainState, coordinator: Coordinator, batch: Samples, rate: float
+    task: TrainingTask,
+    state: TrainState,
+    coordinator: Coordinator,
+    batch: Samples,
+    rate: float,
+    clock: PhaseClock,
 ) -> StepReport:
     """One gradient and one update of `state`."""
-    clock = [time.perf_counter()]
-    model = task.model
-    plan = EvaluationPlan(
-        circuit=model.measured,
-        angles=model.angles(state.params, batch.features),
-        wanted=model.differentiated_angles,
-        derivative=task.derivative,
-        shots=task.shots,
-        step=state.step,
-        noise_keys=noise_keys(task.run.seed, "train", model.measured),
+    loss, gradient, evaluations = batch_gradient(
+        task, state.params, batch, coordinator, step=state.step, clock=clock
     )
-    clock.append(time.perf_counter())
-    evaluation = coordinator.evaluate(plan)
-    clock.append(time.perf_counter())
-    loss, gradient = loss_and_gradient(task, state.params, batch, evaluation)
     if not (np.isfinite(loss) and np.isfinite(gradient).all()):
         raise ExecutionError(
             f"step {state.step + 1}: the loss is {loss}; lower optimizer.learning_rate or clip the gradient"
         )
-    clock.append(time.perf_counter())
+    clock.lap("assemble")
     update, state.optimizer = task.update.update(gradient, state.optimizer, state.params, rate)
-    state.params = np.where(model.frozen, state.params, state.params + update)
+    state.params = np.where(task.model.frozen, state.params, state.params + update)
     state.step += 1
     state.cursor += 1
     state.epoch_loss += loss * len(batch.targets)
     state.step_losses.append(loss)
-    state.totals = state.totals.plus(evaluation.n_circuits, evaluation.n_shots, evaluation.cost_usd)
-    clock.append(time.perf_counter())
+    for evaluation in evaluations:
+        state.totals = state.totals.plus(evaluation.n_circuits, evaluation.n_shots, evaluation.cost_usd)
+    norm = float(np.sqrt(np.sum(gradient**2)))
+    clock.lap("update")
     return StepReport(
         step=state.step,
         n_steps=task.n_steps,
         epoch=state.epoch + 1,
         n_epochs=task.run.epochs,
         loss=loss,
-        gradient_norm=float(np.sqrt(np.sum(gradient**2))),
+        gradient_norm=norm,
         learning_rate=rate,
         totals=state.totals,
-        seconds=dict(zip(("plan", "execute", "assemble", "update"), np.diff(clock).tolist(), strict=True)),
-        compute_seconds=evaluation.compute_seconds,
+        seconds=clock.take(),
+        compute_seconds=sum(evaluation.compute_seconds for evaluation in evaluations),
+        n_jobs=sum(evaluation.n_jobs for evaluation in evaluations),
     )
-
-
-def loss_and_gradient(
-    task: TrainingTask, params: np.ndarray, batch: Samples, evaluation: Evaluation
-) -> tuple[float, np.ndarray]:
-    """Mean loss of a batch and its gradient [P] by the chain rule from expectation values and their derivatives."""
-    model = task.model
-    outputs = model.outputs(params, evaluation.values)
-    loss, output_gradient = task.loss.value_and_gradient(outputs, batch.targets)
-    jacobian = evaluation.jacobian
-    if jacobian is None:  # every circuit parameter is frozen
-        jacobian = np.zeros((*evaluation.values.shape, 0))
-    return loss, model.gradient(params, batch.features, evaluation.values, jacobian, output_gradient)
 
 
 def evaluate_samples(
@@ -172,6 +113,7 @@ def evaluate_samples(
     seed: int,
     purpose: str,
     step: int = 0,
+    clock: PhaseClock | None = None,
 ) -> tuple[np.ndarray, Totals]:
     """Outputs [S, C] of the model for features [S, F], and what they took. `purpose` keys the shot noise."""
     evaluation = coordinator.evaluate(
@@ -181,22 +123,28 @@ def evaluate_samples(
             shots=shots,
             step=step,
             noise_keys=noise_keys(seed, purpose, model.measured),
-        )
+        ),
+        clock,
     )
     used = Totals(evaluation.n_circuits, evaluation.n_shots, evaluation.cost_usd)
     return model.outputs(params, evaluation.values), used
 
 
 def _finish_epoch(
-    task: TrainingTask, state: TrainState, coordinator: Coordinator, rate: float, started: float
+    task: TrainingTask,
+    state: TrainState,
+    coordinator: Coordinator,
+    rate: float,
+    clock: PhaseClock,
+    of_steps: dict[str, float],
 ) -> EpochReport:
-    """Validate, note the best, decide whether to go on."""
+    """Validate, note the best, decide whether to go on. `of_steps`: seconds of the epoch's steps by phase."""
     n_seen = min(state.cursor * task.run.batch_size, len(task.train.targets))
     metrics = {"train/epoch_loss": state.epoch_loss / max(n_seen, 1)}
     if task.validation is not None:
         outputs, used = evaluate_samples(
             task.model, state.params, task.validation.features, coordinator,
-            shots=task.shots, seed=task.run.seed, purpose="val", step=state.step,
+            shots=task.shots, seed=task.run.seed, purpose="val", step=state.step, clock=clock,
         )  # fmt: skip
         state.totals = state.totals.plus(used.n_circuits, used.n_shots, used.cost_usd)
         metrics |= {f"val/{k}": v for k, v in task.loss.metrics(outputs, task.validation.targets).items()}
@@ -208,6 +156,8 @@ def _finish_epoch(
     if is_best:
         state.best_value, state.best_epoch, state.best_params = value, state.epoch, state.params.copy()
     state.stop_reason = _stop_reason(task, state)
+    clock.lap("assemble")
+    phases = added(of_steps, clock.take())
     report = EpochReport(
         epoch=state.epoch,
         n_epochs=task.run.epochs,
@@ -219,8 +169,9 @@ def _finish_epoch(
         best_value=state.best_value,
         learning_rate=rate,
         totals=state.totals,
-        seconds=time.perf_counter() - started,
+        seconds=sum(phases.values()),
         stop_reason=state.stop_reason,
+        phases=phases,
     )
     state.history.append(report)
     return report

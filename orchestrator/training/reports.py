@@ -50,8 +50,10 @@ class StepReport:
         gradient_norm: Euclidean norm of the gradient before clipping.
         learning_rate: as applied in this step.
         totals: running totals after this step.
-        seconds: wall time of this step by phase (plan, execute, assemble, update), in seconds.
+        seconds: wall time by phase (see ``orchestrator.phases``), in seconds: of this step, and as ``log`` the time from the report
+            before it to its beginning.
         compute_seconds: time inside backends for this step, summed over actors.
+        n_jobs: jobs that this step was cut into.
     """
 
     step: int
@@ -64,6 +66,7 @@ class StepReport:
     totals: Totals
     seconds: dict[str, float] = field(default_factory=dict)
     compute_seconds: float = 0.0
+    n_jobs: int = 0
 
 
 @dataclass(frozen=True)
@@ -79,8 +82,9 @@ class EpochReport:
         best_epoch, best_value: so far.
         learning_rate: of the last step.
         totals: running totals.
-        seconds: wall time of the epoch, validation included.
+        seconds: wall time from the end of the epoch before it, validation included.
         stop_reason: why training ends after this epoch, None if it goes on.
+        phases: `seconds` by phase (see ``orchestrator.phases``).
     """
 
     epoch: int
@@ -95,3 +99,4 @@ class EpochReport:
     totals: Totals
     seconds: float
     stop_reason: str | None = None
+    phases: dict[str, float] = field(default_factory=dict)

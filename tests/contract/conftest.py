@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import sympy
 
+from actors.noise.model import NoiseModel
 from orchestrator.circuits.from_cirq import template_from_circuit
 from orchestrator.circuits.measured import MeasuredCircuit
 from orchestrator.jobs import Displacements, Job
@@ -52,14 +53,16 @@ def _moved(angle: sympy.Symbol) -> tuple[cirq.Gate, ...]:
     )
 
 
-def random_circuit(rng: np.random.Generator, n_qubits: int, n_gates: int) -> cirq.Circuit:
+def random_circuit(
+    rng: np.random.Generator, n_qubits: int, n_gates: int, max_gate_qubits: int = 3
+) -> cirq.Circuit:
     """Gates of all sorts on 1 to 3 qubits, about two in three moved by a symbol of their own."""
     qubits = cirq.LineQubit.range(n_qubits)
     operations: list[cirq.Operation] = []
     while len(operations) < n_gates:
         choices = _moved(sympy.Symbol(f"t{len(operations)}")) if rng.random() < 0.66 else FIXED + FIXED_THREE
         gate = choices[rng.integers(len(choices))]
-        if gate.num_qubits() <= n_qubits:
+        if gate.num_qubits() <= min(n_qubits, max_gate_qubits):
             operations.append(gate(*(qubits[i] for i in rng.permutation(n_qubits)[: gate.num_qubits()])))
     return cirq.Circuit(cirq.I.on_each(*qubits), operations)
 
@@ -73,9 +76,13 @@ def random_paulis(
 
 
 def random_measured(
-    rng: np.random.Generator, n_qubits: int, n_gates: int = 25, letters: str = "IXYZ"
+    rng: np.random.Generator,
+    n_qubits: int,
+    n_gates: int = 25,
+    letters: str = "IXYZ",
+    max_gate_qubits: int = 3,
 ) -> MeasuredCircuit:
-    template, _ = template_from_circuit(random_circuit(rng, n_qubits, n_gates))
+    template, _ = template_from_circuit(random_circuit(rng, n_qubits, n_gates, max_gate_qubits))
     return MeasuredCircuit(template, random_paulis(rng, n_qubits, letters))
 
 
@@ -134,6 +141,62 @@ def dense_values(circuit: MeasuredCircuit, angles: np.ndarray) -> np.ndarray:
     )
 
 
+def random_noise(rng: np.random.Generator) -> NoiseModel:
+    """Each kind of error of `NoiseModel` with probability 1/2, and then large."""
+    rates = rng.uniform(0, [0.2, 0.3, 0.3, 0.3, 0.2, 0.2]) * (rng.random(6) < 0.5)
+    return NoiseModel("random", *(float(rate) for rate in rates))
+
+
+def noisy_circuit(circuit: cirq.Circuit, noise: NoiseModel) -> cirq.Circuit:
+    """`circuit` with cirq's own channels after each of its gates."""
+    operations: list[cirq.Operation] = []
+    for op in circuit.all_operations():
+        operations.append(op)
+        k = len(op.qubits)
+        if k == 0 or not noise.has_gate_noise:
+            continue
+        rate = noise.one_qubit_depolarizing if k == 1 else noise.two_qubit_depolarizing
+        operations.append(cirq.DepolarizingChannel(rate * (4**k - 1) / 4**k, n_qubits=k)(*op.qubits))
+        operations += cirq.amplitude_damp(noise.amplitude_damping).on_each(*op.qubits)
+        operations += cirq.phase_damp(noise.phase_damping).on_each(*op.qubits)
+    return cirq.Circuit(operations)
+
+
+TO_Z_BASIS = {
+    "I": np.eye(2),
+    "X": cirq.unitary(cirq.Y**-0.5),
+    "Y": cirq.unitary(cirq.X**0.5),
+    "Z": np.eye(2),
+}
+
+
+def noisy_values(circuit: MeasuredCircuit, angles: np.ndarray, noise: NoiseModel) -> np.ndarray:
+    """Expectation values [M] by cirq's density-matrix simulator, the outcomes' distribution confused by readout error."""
+    n_qubits = circuit.template.n_qubits
+    resolved = cirq.resolve_parameters(circuit.template.circuit(), {f"a{k}": a for k, a in enumerate(angles)})
+    simulator = cirq.DensityMatrixSimulator(dtype=np.complex128)
+    rho = simulator.simulate(
+        noisy_circuit(resolved, noise), qubit_order=cirq.LineQubit.range(n_qubits)
+    ).final_density_matrix
+    zero, one = noise.readout_0_to_1, noise.readout_1_to_0
+    confused = cirq.kron(*[np.array([[1 - zero, one], [zero, 1 - one]])] * n_qubits)
+    values = []
+    for pauli in circuit.paulis:
+        turn = cirq.kron(*(TO_Z_BASIS[letter] for letter in pauli))
+        probabilities = confused @ np.diag(turn @ rho @ turn.conj().T).real
+        signs = cirq.kron(*(np.array([[1, 1 if letter == "I" else -1]]) for letter in pauli))[0]
+        values.append(signs.real @ probabilities)
+    return np.array(values)
+
+
+def noisy_reference(circuit: MeasuredCircuit, job: Job, noise: NoiseModel) -> np.ndarray:
+    """Exact values [S, D, M] of a job by `noisy_values`."""
+    rows = range(job.n_displacements)
+    return np.array(
+        [[noisy_values(circuit, angles_of(job, s, d), noise) for d in rows] for s in range(job.n_samples)]
+    )
+
+
 def reference_values(circuit: MeasuredCircuit, job: Job) -> np.ndarray:
     """Exact values [S, D, M] of a job by `dense_values`."""
     return np.array(
@@ -153,6 +216,9 @@ class Make:
     angles_of: Callable[[Job, int, int], np.ndarray] = angles_of
     dense_values: Callable[[MeasuredCircuit, np.ndarray], np.ndarray] = dense_values
     reference: Callable[[MeasuredCircuit, Job], np.ndarray] = reference_values
+    noise: Callable[[np.random.Generator], NoiseModel] = random_noise
+    noisy_values: Callable[[MeasuredCircuit, np.ndarray, NoiseModel], np.ndarray] = noisy_values
+    noisy_reference: Callable[[MeasuredCircuit, Job, NoiseModel], np.ndarray] = noisy_reference
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import sympy
 
+from actors.noise.model import NoiseModel
 from orchestrator.circuits.from_cirq import template_from_circuit
 from orchestrator.circuits.measured import MeasuredCircuit
 from orchestrator.errors import CapabilityError, CircuitError
@@ -23,9 +24,18 @@ from orchestrator.registry import BACKENDS, resolve
 Run = Callable[[MeasuredCircuit, Job], JobResult]
 
 
-@pytest.fixture(scope="module", params=sorted(BACKENDS))
+NOISELESS = NoiseModel("noiseless")
+# A backend with options: what it must be to agree with the noiseless references here. (With noise: test_noisy_backend.py.)
+WITH_OPTIONS: dict[str, dict[str, Any]] = {
+    "noisy": {"noise": NOISELESS},
+    "noisy by density_matrix": {"noise": NOISELESS, "method": "density_matrix"},
+    "noisy by trajectories": {"noise": NOISELESS, "method": "trajectories"},
+}
+
+
+@pytest.fixture(scope="module", params=sorted({*BACKENDS, *WITH_OPTIONS}))
 def backend(request: pytest.FixtureRequest) -> Backend:
-    return resolve("backend", request.param)()
+    return resolve("backend", request.param.partition(" ")[0])(**WITH_OPTIONS.get(request.param, {}))
 
 
 @pytest.fixture(scope="module")
@@ -251,6 +261,23 @@ class TestJacobian:
             assert np.array_equal(part.values, whole.values[[sample]])
             assert np.array_equal(part.jacobian, whole.jacobian[[sample]])
 
+    @pytest.mark.parametrize("n_qubits", range(1, 6))
+    def test_cotangents_contract_the_jacobian(self, run, make, n_qubits) -> None:
+        """The same numbers up to rounding, some 100 operations with weights of order 1; each sample's bits on its own."""
+        rng = np.random.default_rng(50 + n_qubits)
+        circuit = make.measured(rng, n_qubits)
+        job = self.job(make, rng, circuit)
+        weights = rng.normal(size=(job.n_samples, len(circuit.paulis)))
+        every = run(circuit, job)
+        whole = run(circuit, replace(job, cotangents=weights))
+        expected = np.einsum("sm,smk->sk", weights, every.jacobian)[:, None, :]
+        assert np.array_equal(whole.values, every.values)
+        assert whole.n_circuits == job.n_samples
+        np.testing.assert_allclose(whole.jacobian, expected, rtol=0, atol=1e-12)
+        for sample in range(job.n_samples):
+            part = run(circuit, replace(job, cotangents=weights).part(slice(sample, sample + 1), slice(0, 1)))
+            assert np.array_equal(part.jacobian, whole.jacobian[[sample]])
+
 
 class TestRefusals:
     @pytest.fixture
@@ -262,7 +289,7 @@ class TestRefusals:
         wanted = replace(job, jacobian_angles=np.array([0]))
         if not backend.capabilities.has_jacobian:
             with pytest.raises(CapabilityError, match="derivative"):
-                run(circuit, wanted)
+                run(circuit, wanted if backend.capabilities.is_exact else replace(wanted, shots=10))
         else:
             with pytest.raises(CapabilityError, match="exact"):
                 run(circuit, replace(wanted, shots=10))

@@ -130,7 +130,9 @@ def circuit(dispatcher: Dispatcher) -> MeasuredCircuit:
 
 def test_every_job_is_answered_once_and_right(dispatcher: Dispatcher, circuit: MeasuredCircuit):
     jobs = make_jobs(30, circuit)
+    before = time.time()
     results = list(dispatcher.run(jobs))
+    after = time.time()
     assert values_by_id(results) == expected_values(jobs)
     by_id = {job.job_id: job for job in jobs}
     for result in results:
@@ -138,6 +140,7 @@ def test_every_job_is_answered_once_and_right(dispatcher: Dispatcher, circuit: M
         assert result.worker
         assert result.backend == "cosine"
         assert result.started_at <= result.finished_at
+        assert before <= result.sent_at <= after, "on the driver's clock"
 
 
 def test_no_job_no_result(dispatcher: Dispatcher):

@@ -12,10 +12,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import ray
+from threadpoolctl import threadpool_info
 
 from actors.ray_fleet import RayFleet
 from actors.retry import RetryPolicy
@@ -57,6 +60,22 @@ class SlowBackend(CosineBackend):
 
     def open_session(self) -> SlowSession:
         return SlowSession(self.seconds)
+
+
+class ThreadCounting(CosineSession):
+    """Answers every value with the number of threads that numpy's BLAS uses in this process."""
+
+    def run(self, compiled: int, job: Job) -> JobResult:
+        answer = super().run(compiled, job)
+        pools = threadpool_info()
+        assert pools, "numpy has no BLAS that can be asked"
+        n_threads = max(pool["num_threads"] for pool in pools)
+        return replace(answer, values=np.full_like(answer.values, float(n_threads)))
+
+
+class ThreadCountingBackend(CosineBackend):
+    def open_session(self) -> ThreadCounting:
+        return ThreadCounting()
 
 
 Start = Callable[..., RayFleet]
@@ -214,29 +233,20 @@ def test_a_backend_that_cannot_be_opened_is_the_callers_error(
 
 
 class Logging(CosineBackend):
-    """Writes down when its kernels were compiled, and in which environment."""
+    """Writes down in which environment its sessions were opened."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def warm_up(self) -> None:
-        begin = time.time()
-        time.sleep(0.1)
+    def open_session(self) -> CosineBackend:
         with self.path.open("a") as file:
-            file.write(
-                f"{begin} {time.time()} {os.environ['NUMBA_NUM_THREADS']} {os.environ['OMP_NUM_THREADS']}\n"
-            )
+            file.write(f"{os.environ['NUMBA_NUM_THREADS']} {os.environ['OMP_NUM_THREADS']}\n")
+        return self
 
 
-def test_kernels_are_compiled_once_before_the_others_start_and_threads_are_limited(
-    start: Start, tmp_path: Path
-):
+def test_threads_of_libraries_are_limited(start: Start, tmp_path: Path):
     start(Logging(tmp_path / "log"), n_actors=3)
-    lines = [line.split() for line in (tmp_path / "log").read_text().splitlines()]
-    first, *others = sorted(lines, key=lambda line: float(line[0]))
-    assert len(others) == 2
-    assert all(float(line[0]) >= float(first[1]) for line in others)
-    assert {(line[2], line[3]) for line in lines} == {("1", "1")}
+    assert (tmp_path / "log").read_text().split("\n") == ["1 1"] * 3 + [""]
 
 
 def test_two_fleets_share_one_ray(start: Start):
@@ -368,3 +378,10 @@ def test_a_running_cluster_is_joined_and_a_killed_driver_leaves_no_actor_behind(
         driver.kill()
     wait_until(lambda: not any(map(is_alive, pids)))
     wait_until(lambda: ray.available_resources().get("CPU") == 2.0)
+
+
+def test_numerical_libraries_use_an_actors_share_of_the_cpus(start: Start) -> None:
+    """One thread, on any machine with more than one core."""
+    fleet = start(ThreadCountingBackend(), 1)
+    for result in fleet.run(make_jobs(2, CIRCUIT)):
+        assert set(result.values.ravel()) == {1.0}

@@ -218,6 +218,8 @@ class DenseBackend:
                 for k, angle in enumerate(job.jacobian_angles):
                     change = self.state(circuit, angles, int(angle))
                     jacobian[s, :, k] = [2 * self._overlap(state, pauli, change) for pauli in circuit.paulis]
+        if job.cotangents is not None:
+            jacobian = (job.cotangents[:, :, None] * jacobian).sum(axis=1, keepdims=True)
         n_circuits = shape[0] * shape[1] * (len(circuit.groups) if job.shots else 1)
         n_shots = n_circuits * (job.shots or 0)
         return JobResult(

@@ -22,8 +22,9 @@ from orchestrator.models.observables import PRESETS
 from orchestrator.planning.noise_keys import noise_keys
 from orchestrator.planning.plan import EvaluationPlan
 from orchestrator.registry import ANSATZE, ENTANGLEMENTS, HEADS, LOSSES, resolve
-from orchestrator.training.loop import TrainingTask, loss_and_gradient
+from orchestrator.training.gradient import batch_gradient
 from orchestrator.training.reports import Samples
+from orchestrator.training.task import TrainingTask
 
 H = 1e-3
 TOLERANCE = 1e-8
@@ -62,9 +63,8 @@ def gradient_of(
         OptimizerConfig(),
         None,
     )
-    angles = model.angles(params, batch.features)
-    plan = EvaluationPlan(model.measured, angles, model.differentiated_angles, task.derivative)
-    return loss_and_gradient(task, params, batch, coordinator.evaluate(plan))
+    found = batch_gradient(task, params, batch, coordinator, step=0)
+    return found.loss, found.gradient
 
 
 def slope(function: Callable[[float], float]) -> float:

@@ -27,10 +27,16 @@ def make_job(**changes: Any) -> Job:
 def answer(job: Job, **changes: Any) -> JobResult:
     shape = (job.n_samples, job.n_displacements, 2)
     n_angles = 0 if job.jacobian_angles is None else len(job.jacobian_angles)
+    n_rows = 2 if job.cotangents is None else 1
     result = JobResult(
-        job.job_id, np.zeros(shape), np.zeros(shape), np.zeros((shape[0], 2, n_angles)), 12, 0, 0.0, True, 0.1, 0.0, 0.1, "w", "b"
+        job.job_id, np.zeros(shape), np.zeros(shape), np.zeros((shape[0], n_rows, n_angles)), 12, 0, 0.0, True, 0.1, 0.0, 0.1, "w", "b"
     )  # fmt: skip
     return replace(result, **changes)
+
+
+CONTRACTED = make_job(
+    displacements=Displacements.none(), jacobian_angles=np.array([0, 1]), cotangents=np.ones((3, 2))
+)
 
 
 def dense(rows: Displacements, n_angles: int) -> np.ndarray:
@@ -72,6 +78,18 @@ def test_part_of_a_part_is_a_part() -> None:
     np.testing.assert_array_equal(dense(once.displacements, 3), [[0, 0, -0.5], [0, 0, 0.25]])
 
 
+def test_a_part_has_its_samples_cotangents() -> None:
+    weights = np.arange(6.0).reshape(3, 2)
+    whole = make_job(displacements=Displacements.none(), jacobian_angles=np.array([0, 1]), cotangents=weights)
+    part = whole.part(slice(1, 3), slice(0, 1))
+    np.testing.assert_array_equal(part.cotangents, weights[1:])
+    alone = make_job(
+        displacements=Displacements.none(), jacobian_angles=np.array([0, 1]), cotangents=weights[1:],
+        data_angles=np.array([[2.0], [3.0]]), sample_start=1,
+    )  # fmt: skip
+    assert part.job_id == alone.job_id
+
+
 CHANGES: list[dict[str, Any]] = [
     {"circuit_key": "j" * 32},
     {"shared_angles": np.array([0.1, 0.2, np.nextafter(0.3, 1)])},
@@ -88,6 +106,8 @@ CHANGES: list[dict[str, Any]] = [
     },
     {"jacobian_angles": np.array([0])},
     {"jacobian_angles": np.array([1])},
+    {"jacobian_angles": np.array([1]), "cotangents": np.ones((3, 2))},
+    {"jacobian_angles": np.array([1]), "cotangents": np.array([[1, 1], [1, 1], [1, 2.0]])},
     {"shots": 100},
     {"shots": 101},
     {"step": 1},
@@ -115,6 +135,7 @@ def test_complete_answer_passes() -> None:
         make_job(),
         make_job(shots=5),
         make_job(displacements=Displacements.none(), jacobian_angles=np.array([0, 1])),
+        CONTRACTED,
     ):
         result = answer(job)
         assert check_result(job, result, 2) is result
@@ -153,6 +174,11 @@ def with_one(value: float) -> np.ndarray:
             make_job(displacements=Displacements.none(), jacobian_angles=np.array([0])),
             {"jacobian": np.zeros((3, 2, 2))},
             "jacobian",
+        ),
+        (
+            CONTRACTED,
+            {"jacobian": np.zeros((3, 2, 2))},
+            r"jacobian is float64 \(3, 2, 2\), expected float64 \(3, 1, 2\)",
         ),
     ],
 )

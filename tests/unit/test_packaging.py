@@ -27,6 +27,15 @@ BOOTSTRAP = PYPROJECT["dependency-groups"]["bootstrap"]
 PIN_LINES = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
 # Used where the user has it, and never installed by us
 OPTIONAL_FRONTENDS = {"pennylane"}
+PEERS = {
+    "jax",
+    "qiskit",
+    "qiskit-aer",
+    "qsimcirq",
+    "qulacs",
+    "tensorcircuit",
+    "tensorcircuit-ng",
+}  # of `qfleet benchmark engine --peers`
 ACCELERATOR = re.compile(r"torch|nvidia|cuda|cupy|triton")
 # Where the project is meant to run; pins may differ from one to the next
 ENVIRONMENTS = [
@@ -125,7 +134,7 @@ def imported_from_outside() -> set[str]:
 
 def test_whatever_is_imported_is_asked_for() -> None:
     asked = {canonicalize_name(Requirement(line).name) for line in [*CORE, *EXTRAS["torch"], *EXTRAS["tune"]]}
-    asked |= OPTIONAL_FRONTENDS
+    asked |= OPTIONAL_FRONTENDS | PEERS
     providers = metadata.packages_distributions()
     imported = imported_from_outside()
     assert {"numpy", "cirq", "ray"} <= imported

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 import pytest
 
-from actors.simulation.philox import fill_words, philox4x32
+from actors.simulation import philox
 
 KNOWN_ANSWERS = [  # counter, key, output: Random123's kat_vectors
     ((0, 0, 0, 0), (0, 0), (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),
@@ -16,6 +17,9 @@ KNOWN_ANSWERS = [  # counter, key, output: Random123's kat_vectors
         (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1),
     ),
 ]
+
+philox4x32 = numba.njit(lambda *arguments: philox.philox4x32(*arguments))
+fill_words = numba.njit(lambda *arguments: philox.fill_words(*arguments))
 
 
 @pytest.mark.parametrize(("counter", "key", "expected"), KNOWN_ANSWERS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import time
 from typing import Any
 
 import numpy as np
@@ -37,9 +38,6 @@ class Backend:
         self.log: list[str] = []
         self.error: Exception | None = None
         self.spoil: dict[str, Any] = {}
-
-    def warm_up(self) -> None:
-        self.log.append("warm up")
 
     def open_session(self) -> Backend:
         self.log.append("open")
@@ -84,10 +82,14 @@ def test_nothing_is_opened_before_it_is_needed_and_everything_only_once():
     assert backend.log[4:] == ["close"]
 
 
-def test_open_warms_up_first():
+def test_open_pays_for_the_session_beforehand():
     backend = Backend()
-    CircuitActor(backend, "me").open()
-    assert backend.log == ["warm up", "open"]
+    actor = CircuitActor(backend, "me")
+    actor.open()
+    assert backend.log == ["open"]
+    actor.register(CIRCUIT)
+    actor.run(job())
+    assert backend.log == ["open", "compile", "run"]
 
 
 def test_an_unknown_circuit_is_answered_with_its_own_error():
@@ -155,3 +157,11 @@ def test_the_cause_of_a_failure_can_be_followed_in_the_debugger():
     assert caught.value.__cause__ is not None
     assert caught.value.__cause__.__cause__ is backend.error
     assert dispatcher.stats().jobs_retried == 3
+
+
+def test_time_of_sending_is_noted() -> None:
+    dispatcher = SerialDispatcher(Backend())
+    dispatcher.register(CIRCUIT)
+    before = time.time()
+    first, second = dispatcher.run([job(0.1), job(0.2)])
+    assert before <= first.sent_at <= second.sent_at <= time.time()

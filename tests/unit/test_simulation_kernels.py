@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+import numba
 import numpy as np
 import pytest
 
 from actors.simulation import warm_up as warm_up_module
-from actors.simulation.jit import entry_point, kernel, source_digest
-from actors.simulation.state_vector.measure_kernels import walsh
+from actors.simulation.jit import allocating, cache_folder, entry_point, is_cached, kernel, source_digest
+from actors.simulation.state_vector import measure_kernels, sampling, state_kernels
 from actors.simulation.state_vector.observables import compile_observables, parity
-from actors.simulation.state_vector.sampling import alias_table, draw_counts
-from actors.simulation.state_vector.state_kernels import turn_lanes, turn_uniform
 from orchestrator.circuits.measured import MeasuredCircuit
 from orchestrator.circuits.template import CircuitTemplate
+
+
+def callable_from_python(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A kernel has no entry from Python; this gives it one."""
+    return numba.njit(lambda *arguments: function(*arguments))
+
+
+walsh = callable_from_python(measure_kernels.walsh)
+alias_table = callable_from_python(sampling.alias_table)
+draw_counts = callable_from_python(sampling.draw_counts)
+turn_lanes = callable_from_python(state_kernels.turn_lanes)
+turn_uniform = callable_from_python(state_kernels.turn_uniform)
 
 
 def test_uniform_and_per_lane_turns_have_the_same_bits() -> None:
@@ -75,26 +92,79 @@ def test_an_entry_point_must_know_the_sources() -> None:
         entry_point(lambda x: x)
     digest = source_digest()
     assert 0 < digest < 2**63
-    assert kernel(lambda x: x + 1)(1) == 2
+    assert allocating(lambda x: x + 1)(1) == 2
+
+
+def test_a_kernel_is_for_compiled_code_alone() -> None:
+    twice = kernel(lambda x: 2 * x)
+    with pytest.raises(TypeError, match="for compiled code alone"):
+        twice(1.0)
+    assert callable_from_python(twice)(1.5) == 3.0
 
 
 class TestWarmUp:
     def test_it_reports_once_when_it_takes_long(self, monkeypatch) -> None:
         lines: list[str] = []
         reported = threading.Event()
+        compiled: list[list[str]] = []
 
-        def slow() -> None:
+        def slow(names: list[str]) -> None:
+            compiled.append(names)
             assert reported.wait(10)
 
         monkeypatch.setattr(warm_up_module, "PATIENCE_SECONDS", 0.01)
-        monkeypatch.setattr(warm_up_module, "_run_smallest", slow)
-        seconds = warm_up_module.warm_up(lambda line: (lines.append(line), reported.set()))
+        monkeypatch.setattr(warm_up_module, "is_cached", lambda function: False)
+        monkeypatch.setattr(warm_up_module, "_compile_side_by_side", slow)
+        seconds = warm_up_module.warm_up(
+            ["shots", "adjoint"], lambda line: (lines.append(line), reported.set())
+        )
         assert seconds > 0
+        assert compiled == [["shots", "adjoint"]]
         assert len(lines) == 1
         assert "compiling" in lines[0]
 
-    def test_it_is_silent_when_all_is_compiled(self) -> None:
-        warm_up_module.warm_up()
-        lines: list[str] = []
-        warm_up_module.warm_up(lines.append)
-        assert lines == []
+    def test_only_what_is_missing_is_compiled_and_then_nothing_more(self, tmp_path, monkeypatch) -> None:
+        """In a cache folder of its own; the child that compiles inherits it by environment."""
+        monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+        code = (
+            "from actors.simulation.warm_up import warm_up, _missing; parts = ['contraction'];"
+            "assert _missing(parts) == parts; lines = []; warm_up(parts, lines.append); assert _missing(parts) == [];"
+            "n = len(lines); warm_up(parts, lines.append); print(n, len(lines) - n)"
+        )
+        run = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True
+        )
+        assert run.stdout.split() == ["1", "0"]
+
+    def test_a_second_one_waits_for_the_first(self, tmp_path) -> None:
+        order: list[str] = []
+        held = threading.Event()
+
+        def first() -> None:
+            with warm_up_module._locked(tmp_path):
+                held.set()
+                order.append("first in")
+                time.sleep(0.2)
+                order.append("first out")
+
+        thread = threading.Thread(target=first)
+        thread.start()
+        assert held.wait(10)
+        with warm_up_module._locked(tmp_path):
+            order.append("second in")
+        thread.join()
+        assert order == ["first in", "first out", "second in"]
+
+    def test_parts_are_known_to_be_cached_only_once_compiled(self, tmp_path, monkeypatch) -> None:
+        monkeypatch.setattr("numba.config.CACHE_DIR", str(tmp_path))
+        digest = source_digest()
+
+        def square(x: float) -> float:
+            _ = digest
+            return x * x
+
+        function = entry_point(square)
+        assert not is_cached(function)
+        assert function(3.0) == 9.0
+        assert is_cached(function)
+        assert Path(str(cache_folder(function))).is_relative_to(tmp_path)

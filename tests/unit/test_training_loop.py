@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import time
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -18,10 +19,12 @@ from orchestrator.coordinator import Coordinator
 from orchestrator.errors import ExecutionError
 from orchestrator.losses.mse import MeanSquaredError
 from orchestrator.models.model import Model
+from orchestrator.phases import PHASES
 from orchestrator.registry import resolve
-from orchestrator.training.loop import TrainingTask, epoch_order, evaluate_samples, initial_state, train
+from orchestrator.training.loop import epoch_order, evaluate_samples, initial_state, train
 from orchestrator.training.reports import EpochReport, Samples, StepReport, Totals
 from orchestrator.training.state import TrainState
+from orchestrator.training.task import TrainingTask
 
 A, B, C, X = sympy.symbols("a b c x")
 Q = cirq.LineQubit.range(2)
@@ -187,8 +190,37 @@ def test_reports_count(coordinator: Coordinator) -> None:
         assert epoch.metrics["train/epoch_loss"] == pytest.approx(mean, rel=1e-14)
         assert {"val/loss", "val/rmse", "val/r2"} < set(epoch.metrics)
     for step in steps:
-        assert set(step.seconds) == {"plan", "execute", "assemble", "update"}
+        assert step.n_jobs == 1
+        assert set(step.seconds) == set(PHASES)
         assert min(step.seconds.values()) >= 0
+
+
+def test_phases_are_all_of_the_time(coordinator: Coordinator) -> None:
+    """What the loop's driver does between two reports is part of it: here 5 ms each."""
+    steps: list[StepReport] = []
+    epochs: list[EpochReport] = []
+    task = make_task(epochs=2)
+    started = time.perf_counter()
+    for report in train(task, initial_state(task), coordinator):
+        wall = time.perf_counter() - started
+        if isinstance(report, StepReport):
+            steps.append(report)
+        else:
+            epochs.append(report)
+        time.sleep(5e-3)
+    assert steps[0].seconds["log"] == 0, "nothing came before"
+    assert min(step.seconds["log"] for step in steps[1:]) >= 5e-3
+    for epoch in epochs:
+        mine = [step.seconds for step in steps if step.epoch == epoch.epoch]
+        assert epoch.seconds == sum(epoch.phases.values())
+        assert epoch.phases["update"] == pytest.approx(sum(seconds["update"] for seconds in mine), rel=1e-12)
+        # validation takes the rest, and its callback after the last step is the epoch's
+        assert epoch.phases["log"] >= sum(seconds["log"] for seconds in mine) + 5e-3
+        for phase in ("plan", "ship", "assemble"):
+            assert epoch.phases[phase] > sum(seconds[phase] for seconds in mine)
+    total = sum(epoch.seconds for epoch in epochs)
+    assert total <= wall
+    assert total >= 7 * 5e-3
 
 
 def test_finished_run_does_nothing_more(coordinator: Coordinator) -> None:

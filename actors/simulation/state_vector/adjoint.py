@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from actors.simulation.jit import entry_point, fma, inlined, kernel, source_digest
+from actors.simulation.jit import allocating, entry_point, inlined, kernel, source_digest
+from actors.simulation.state_vector.base import advance, make_base, start_zero
 from actors.simulation.state_vector.coefficients import (
     Angles,
     coefficient_rows,
@@ -23,11 +24,16 @@ from actors.simulation.state_vector.coefficients import (
     quaternion_product,
     trig_rows,
 )
-from actors.simulation.state_vector.derivative_kernels import apply_pauli, generator_product, turn_products
-from actors.simulation.state_vector.forward import advance, make_base, start_zero
+from actors.simulation.state_vector.derivative_kernels import (
+    apply_pauli,
+    generator_product,
+    turn_products,
+    weighted_paulis,
+)
 from actors.simulation.state_vector.measure_kernels import exact_values
 from actors.simulation.state_vector.program import BLOCKS, TURN
 from actors.simulation.state_vector.state_kernels import apply_operation, tile_length, tile_rows
+from actors.simulation.vectors import fma
 
 
 @kernel
@@ -72,11 +78,11 @@ def add_products(code, op, axes, wanted, re, im, lam_re, lam_im, width, sums, ou
         if wanted[row] >= 0:
             for lane in range(width):
                 x, y, z = axes[row, 0, lane], axes[row, 1, lane], axes[row, 2, lane]
-                total = fma(x, sums[0, lane], fma(y, sums[1, lane], z * sums[2, lane]))
+                total = x * sums[0, lane] + y * sums[1, lane] + z * sums[2, lane]
                 out[wanted[row], lane] = -2.0 * total
 
 
-@kernel
+@allocating
 def wanted_operations(code, wanted):
     """bool [O]: operations with a wanted angle."""
     result = np.zeros(code.n_operations, np.bool_)
@@ -106,8 +112,8 @@ def reverse_sweep(code, base, wanted, buffers, state, scratch, out):
     first_wanted = 0
     while first_wanted < has_wanted.size and not has_wanted[first_wanted]:
         first_wanted += 1
-    tile = np.empty((tile_rows(code), tile_length(width)))
-    sums = np.empty((3, tile_length(width)))
+    tile = np.empty((tile_rows(code), tile_length(width)), buffers.dtype)
+    sums = np.empty((3, tile_length(width)), buffers.dtype)
     places = np.arange(2, 2 + n_lambdas)
     for stage in range(code.stage.size - 2, -1, -1):
         start, stop = code.stage[stage], code.stage[stage + 1]
@@ -138,22 +144,28 @@ def reverse_sweep(code, base, wanted, buffers, state, scratch, out):
 
 
 @inlined
-def run_block(code, seen, base, wanted, n_together, buffers, values, jacobian):
-    """values [M, width], jacobian [M, Kj, width] of one block of samples, `n_together` strings to a reverse sweep."""
-    width, n_paulis, n_qubits = len(base.angles.data), len(values), code.n_qubits
+def run_block(code, seen, base, wanted, weights, buffers, values, derivatives):
+    """values [M, width], derivatives [V, Kj, width] of one block of samples, as many reverse sweeps together as there are buffers.
+
+    weights: float64 [M, width] for the one sweep of a weighted sum, [0, width] for a sweep per string.
+    """
+    width, n_sweeps, n_qubits = len(base.angles.data), len(derivatives), code.n_qubits
     zero, one = np.int64(0), np.int64(1)  # typed: a literal would make numba compile the callees again
-    for first in range(0, n_paulis, n_together):
-        stop = min(first + n_together, n_paulis)
+    for first in range(0, n_sweeps, len(buffers) - 2):
+        stop = min(first + len(buffers) - 2, n_sweeps)
         start_zero(buffers[0], width)
         state, scratch = advance(code, base, zero, code.n_operations, buffers, zero, one)
         if first == 0:
             exact_values(seen, buffers, state, scratch, n_qubits, width, values)
-        for m in range(first, stop):
-            apply_pauli(seen, m, buffers[state], buffers[2 + m - first], n_qubits, width)
-        reverse_sweep(code, base, wanted, buffers, state, scratch, jacobian[first:stop])
+        if len(weights) > 0:
+            weighted_paulis(seen, weights, buffers[state], buffers[2], buffers[scratch], n_qubits, width)
+        else:
+            for m in range(first, stop):
+                apply_pauli(seen, m, buffers[state], buffers[2 + m - first], n_qubits, width)
+        reverse_sweep(code, base, wanted, buffers, state, scratch, derivatives[first:stop])
 
 
-@kernel
+@allocating
 def filled_up(data, first, width):
     """`width` rows of `data` [S, Kd] from `first` on, the last one repeated past the end."""
     rows = np.empty((width, data.shape[1]))
@@ -165,27 +177,38 @@ def filled_up(data, first, width):
 
 @kernel
 def store_lanes(found, derivatives, first, values, jacobian):
-    """Write the lanes of a block, [M, width] and [M, Kj, width], to the samples from `first` on, [S, M] and [S, M, Kj]."""
+    """Write the lanes of a block, [M, width] and [V, Kj, width], to the samples from `first` on, [S, M] and [S, V, Kj]."""
     for lane in range(min(found.shape[1], len(values) - first)):
         for m in range(found.shape[0]):
             values[first + lane, m] = found[m, lane]
+        for v in range(derivatives.shape[0]):
             for k in range(derivatives.shape[1]):
-                jacobian[first + lane, m, k] = derivatives[m, k, lane]
+                jacobian[first + lane, v, k] = derivatives[v, k, lane]
 
 
 def _build(digest: int) -> Any:
-    def adjoint(code, seen, angles, wanted, width, n_together, values, jacobian):
+    def adjoint(code, seen, angles, wanted, cotangents, buffers, values, jacobian):
         _ = digest
-        n_samples, n_paulis, n_wanted = jacobian.shape
-        buffers = np.empty((2 + n_together, 2, width << code.n_qubits))
-        found, derivatives = np.empty((n_paulis, width)), np.zeros((n_paulis, n_wanted, width))
+        n_samples, n_sweeps, n_wanted = jacobian.shape
+        width = buffers.shape[2] >> code.n_qubits
+        found, derivatives = (
+            np.empty((values.shape[1], width), buffers.dtype),
+            np.zeros((n_sweeps, n_wanted, width)),
+        )
         for first in range(0, n_samples, width):
             base = make_base(code, Angles(angles.shared, angles.column, filled_up(angles.data, first, width)))
-            run_block(code, seen, base, wanted, n_together, buffers, found, derivatives)
+            weights = (
+                filled_up(cotangents, first, width) if len(cotangents) > 0 else np.empty((width, 0))
+            ).T.copy()
+            run_block(code, seen, base, wanted, weights, buffers, found, derivatives)
             store_lanes(found, derivatives, first, values, jacobian)
 
     return entry_point(adjoint)
 
 
 adjoint = _build(source_digest())
-"""Fill values [S, M] and jacobian [S, M, Kj]; the last block of `width` lanes is filled up with copies of the last sample."""
+"""Fill values [S, M] and jacobian [S, V, Kj]: V = M, or with cotangents [S, M] (else [0, M]) V = 1, the weighted sum.
+
+buffers: real [2 + sweeps together, 2, 2**n * width]; their type is the precision. The last block of `width` lanes is filled up with copies
+of the last sample.
+"""

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from actors.simulation.jit import fma, kernel
+from actors.simulation.jit import allocating, kernel
 from actors.simulation.state_vector.program import BLOCKS, TURN
+from actors.simulation.vectors import fma, lanes_of, load, mul, neg, splat, store
 
 
 class Angles(NamedTuple):
@@ -42,31 +43,53 @@ def coefficient_rows(code, op):
 
 @kernel
 def quaternion_product(ar, ai, br, bi, xr, xi, yr, yi):
-    """The quaternion (four reals) of the matrix product of (ar, ai, br, bi) and (xr, xi, yr, yi)."""
+    """The quaternion (four reals) of the matrix product of (ar, ai, br, bi) and (xr, xi, yr, yi), of scalars or vectors."""
     return (
-        fma(ar, xr, fma(-ai, xi, fma(-br, yr, -bi * yi))),
-        fma(ar, xi, fma(ai, xr, fma(-br, yi, bi * yr))),
-        fma(br, xr, fma(-bi, xi, fma(ar, yr, ai * yi))),
-        fma(br, xi, fma(bi, xr, fma(ar, yi, -ai * yr))),
+        fma(ar, xr, fma(neg(ai), xi, fma(neg(br), yr, neg(mul(bi, yi))))),
+        fma(ar, xi, fma(ai, xr, fma(neg(br), yi, mul(bi, yr)))),
+        fma(br, xr, fma(neg(bi), xi, fma(ar, yr, mul(ai, yi)))),
+        fma(br, xi, fma(bi, xr, fma(ar, yi, neg(mul(ai, yr))))),
     )
 
 
 @kernel
-def turn_coefficients(code, op, cosine, sine, out):
-    """out [4, width]: the product of the rotations of a GROW or TURN. `cosine`, `sine` start at the operation's first trig row."""
+def rotation_quaternion(cos, sin, even, odd):
+    """``cos even + sin odd``, even and odd four reals each, of scalars or vectors."""
+    return (
+        fma(cos, even[0], mul(sin, odd[0])),
+        fma(cos, even[1], mul(sin, odd[1])),
+        fma(cos, even[2], mul(sin, odd[2])),
+        fma(cos, even[3], mul(sin, odd[3])),
+    )
+
+
+@kernel
+def turn_coefficients(code, op, cosine, sine, lanes, out):
+    """out [4, lanes]: the product of the rotations of a GROW or TURN. `cosine`, `sine` start at the operation's first trig row."""
     first, stop = trig_rows(code, op)
     out_a, out_b, out_c, out_d = out[0], out[1], out[2], out[3]
+    step = lanes_of(out)
+    whole = lanes - lanes % step
     for row in range(first, stop):
-        even, odd = code.trigs[row].even, code.trigs[row].odd
-        e0, e1, e2, e3 = even[0], even[1], even[2], even[3]
-        o0, o1, o2, o3 = odd[0], odd[1], odd[2], odd[3]
+        e, o = code.trigs[row].even, code.trigs[row].odd
+        even, odd = (e[0], e[1], e[2], e[3]), (o[0], o[1], o[2], o[3])
+        evens = (splat(even[0]), splat(even[1]), splat(even[2]), splat(even[3]))
+        odds = (splat(odd[0]), splat(odd[1]), splat(odd[2]), splat(odd[3]))
         cos, sin = cosine[row - first], sine[row - first]
-        for i in range(cos.size):
-            ar, ai = fma(cos[i], e0, sin[i] * o0), fma(cos[i], e1, sin[i] * o1)
-            br, bi = fma(cos[i], e2, sin[i] * o2), fma(cos[i], e3, sin[i] * o3)
+        for i in range(0, whole, step):
+            a, b, c, d = rotation_quaternion(load(cos, i), load(sin, i), evens, odds)
             if row > first:
-                ar, ai, br, bi = quaternion_product(ar, ai, br, bi, out_a[i], out_b[i], out_c[i], out_d[i])
-            out_a[i], out_b[i], out_c[i], out_d[i] = ar, ai, br, bi
+                x, y, z, w = load(out_a, i), load(out_b, i), load(out_c, i), load(out_d, i)
+                a, b, c, d = quaternion_product(a, b, c, d, x, y, z, w)
+            store(out_a, i, a)
+            store(out_b, i, b)
+            store(out_c, i, c)
+            store(out_d, i, d)
+        for i in range(whole, lanes):
+            a, b, c, d = rotation_quaternion(cos[i], sin[i], even, odd)
+            if row > first:
+                a, b, c, d = quaternion_product(a, b, c, d, out_a[i], out_b[i], out_c[i], out_d[i])
+            out_a[i], out_b[i], out_c[i], out_d[i] = a, b, c, d
 
 
 @kernel
@@ -88,13 +111,13 @@ def block_coefficients(code, op, cosine, sine, out):
 
 
 @kernel
-def operation_coefficients(code, op, cosine, sine, out):
-    """Fill `out` for operation `op`; nothing to do for a permutation."""
+def operation_coefficients(code, op, cosine, sine, lanes, out):
+    """Fill the first `lanes` columns of `out` for operation `op`; nothing to do for a permutation."""
     kind = code.operations[op].kind
     if kind <= TURN:
-        turn_coefficients(code, op, cosine, sine, out)
+        turn_coefficients(code, op, cosine, sine, lanes, out)
     elif kind == BLOCKS:
-        block_coefficients(code, op, cosine, sine, out)
+        block_coefficients(code, op, cosine[:, :lanes], sine[:, :lanes], out[:, :lanes])
 
 
 @kernel
@@ -137,7 +160,7 @@ def fill_trig(code, angles, cosine, sine):
             sine[row, :] = math.sin(value)
 
 
-@kernel
+@allocating
 def per_sample_operations(code, angle_column):
     """bool [O]: whether an operation holds an angle that differs between samples."""
     result = np.zeros(code.n_operations, np.bool_)
@@ -153,4 +176,4 @@ def fill_base(code, per_sample, cosine, sine, out):
     for op in range(code.n_operations):
         (t0, t1), (c0, c1) = trig_rows(code, op), coefficient_rows(code, op)
         lanes = cosine.shape[1] if per_sample[op] else 1
-        operation_coefficients(code, op, cosine[t0:t1, :lanes], sine[t0:t1, :lanes], out[c0:c1, :lanes])
+        operation_coefficients(code, op, cosine[t0:t1], sine[t0:t1], lanes, out[c0:c1])

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from actors.simulation.jit import fma, kernel
+from actors.simulation.jit import kernel
 from actors.simulation.state_vector.measure_kernels import odd_parity
 from actors.simulation.state_vector.state_kernels import insert_zeros
+from actors.simulation.vectors import fma, rounded
 
 
 @kernel
@@ -60,7 +61,7 @@ def generator_product(re, im, lam_re, lam_im, n_qubits, width, bits, rows, entri
         for low in range(start, start + run * width, length):
             for entry in range(entries.size):
                 row, column = low + rows[entry, 0] * width, low + rows[entry, 1] * width
-                g_re, g_im = entries[entry].real, entries[entry].imag
+                g_re, g_im = rounded(re, entries[entry].real), rounded(re, entries[entry].imag)
                 e, f = lam_re[row : row + length], lam_im[row : row + length]
                 a, b = re[column : column + length], im[column : column + length]
                 for i in range(length):
@@ -76,7 +77,7 @@ def apply_pauli(seen, m, psi, out, n_qubits, width):
     flip, sign_mask, n_y, sign = seen.flip[m], seen.sign_mask[m], seen.n_y[m], seen.sign[m]
     for j in range(np.int64(1) << n_qubits):
         low, to = j * width, (j ^ flip) * width
-        factor = -sign if odd_parity(j & sign_mask) != (n_y % 4 >= 2) else sign
+        factor = rounded(out, -sign if odd_parity(j & sign_mask) != (n_y % 4 >= 2) else sign)
         re, im = psi[0, low : low + width], psi[1, low : low + width]
         to_re, to_im = out[0, to : to + width], out[1, to : to + width]
         if n_y % 2 == 0:
@@ -87,3 +88,63 @@ def apply_pauli(seen, m, psi, out, n_qubits, width):
             for i in range(width):
                 to_re[i] = -factor * im[i]
                 to_im[i] = factor * re[i]
+
+
+@kernel
+def spread_half(write, target, half, read, source, difference, accumulate):
+    """The transpose of `measure_kernels.halve`: a run of `half` elements spread to two neighbouring runs."""
+    for i in range(half):
+        value = write[target + i]
+        other = -value if difference else value
+        if accumulate:
+            read[source + i] += value
+            read[source + half + i] += other
+        else:
+            read[source + i] = value
+            read[source + half + i] = other
+
+
+@kernel
+def weighted_diagonal(seen, weights, n_qubits, width, plane0, plane1):
+    """plane0 = the diagonal of ``sum_m weights[m] Z_m`` over the strings of I and Z: the transpose of `walsh` at plan 0.
+
+    weights: float64 [M, width]. plane1 is destroyed.
+    """
+    last = plane0 if n_qubits % 2 == 0 else plane1
+    for leaf in range(seen.plan_leaf[0], seen.plan_leaf[1]):
+        row, string = seen.leaves[leaf, 0] * width, seen.leaves[leaf, 1]
+        for i in range(width):
+            last[row + i] = seen.sign[string] * weights[string, i]
+    for step in range(seen.plan_step[1] - 1, seen.plan_step[0] - 1, -1):
+        level, source, target = seen.steps[step, 0], seen.steps[step, 1] * width, seen.steps[step, 2] * width
+        read, write = (plane0, plane1) if level % 2 == 0 else (plane1, plane0)
+        # A node's sum and difference follow one another in the plan: going back, the second met is added.
+        is_second = (
+            step + 1 < seen.plan_step[1]
+            and seen.steps[step + 1, 0] == level
+            and seen.steps[step + 1, 1] == seen.steps[step, 1]
+        )
+        half = width << (n_qubits - 1 - level)
+        spread_half(write, target, half, read, source, seen.steps[step, 3] == 1, is_second)
+
+
+@kernel
+def weighted_paulis(seen, weights, psi, out, work, n_qubits, width):
+    """out = ``sum_m weights[m] P_m psi`` per lane, weights float64 [M, width]; `work`, a block, is destroyed."""
+    end = width << n_qubits
+    if seen.plan_leaf[1] > 0:
+        weighted_diagonal(seen, weights, n_qubits, width, work[0], work[1])
+        for plane in range(2):
+            read, write, diagonal = psi[plane], out[plane], work[0]
+            for i in range(end):
+                write[i] = diagonal[i] * read[i]
+    else:
+        out[:, :end] = 0.0
+    for m in range(seen.flip.size):
+        if seen.flip[m] == 0:
+            continue
+        apply_pauli(seen, m, psi, work, n_qubits, width)
+        for plane in range(2):
+            for row in range(0, end, width):
+                for i in range(width):
+                    out[plane, row + i] += rounded(out, weights[m, i]) * work[plane, row + i]

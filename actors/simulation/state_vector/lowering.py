@@ -6,6 +6,7 @@ instead of sweeping it; runs of fixed gates that permute basis states (X, CNOT, 
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -89,11 +90,39 @@ def lower(template: CircuitTemplate) -> Lowered:
     Raises:
         CircuitError: a gate is not unitary, names a qubit outside of the circuit, or is too large and dense.
     """
-    lowering = _Lowering(template.n_qubits)
     for gate in template.gates:
         _check_gate(template, gate)
+    lowering = _Lowering(template.n_qubits)
+    for gate in _in_waves(template):
         lowering.add(gate)
     return lowering.finish()
+
+
+def _in_waves(template: CircuitTemplate) -> list[Gate]:
+    """The gates so ordered that permutations come together, each gate still after those that it shares a qubit with.
+
+    A circuit drawn in moments starts the second entangling chain before the first has ended; taken in that order, the turns between them
+    would cut both chains to pieces. So a wave takes whatever can go that is no permutation, and then all permutations that can.
+    """
+    queues: list[deque[Gate]] = [deque() for _ in range(template.n_qubits)]
+    for gate in template.gates:
+        for qubit in gate.qubits:
+            queues[qubit].append(gate)
+    fixed = {id(gate): len(gate.qubits) > 1 and monomial(gate) is not None for gate in template.gates}
+    ordered: list[Gate] = []
+    permuting = False
+    while any(queues):
+        before = len(ordered)
+        for queue in queues:
+            while queue:
+                gate = queue[0]
+                if fixed[id(gate)] != permuting or any(queues[q][0] is not gate for q in gate.qubits):
+                    break
+                ordered.append(gate)
+                for qubit in gate.qubits:
+                    queues[qubit].popleft()
+        permuting ^= len(ordered) == before
+    return ordered
 
 
 def _check_gate(template: CircuitTemplate, gate: Gate) -> None:

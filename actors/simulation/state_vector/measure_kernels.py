@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from actors.simulation.jit import fma, kernel
+from actors.simulation.jit import kernel
+from actors.simulation.vectors import add, fma, lanes_of, load, mul, rounded, store, sub
 
 
 @kernel
@@ -22,8 +23,29 @@ def odd_parity(bits):
 @kernel
 def probabilities(re, im, out):
     """``out = re**2 + im**2`` over whole planes; `out` may be one of them."""
-    for i in range(out.size):
-        out[i] = fma(re[i], re[i], im[i] * im[i])
+    step = lanes_of(re)
+    whole = out.size - out.size % step
+    for i in range(0, whole, step):
+        x, y = load(re, i), load(im, i)
+        store(out, i, fma(x, x, mul(y, y)))
+    for i in range(whole, out.size):
+        out[i] = fma(re[i], re[i], mul(im[i], im[i]))
+
+
+@kernel
+def halve(read, source, write, target, half, difference):
+    """The sum (or the difference) of two neighbouring runs of `half` elements."""
+    step = lanes_of(read)
+    whole = half - half % step
+    for i in range(0, whole, step):
+        low, high = load(read, source + i), load(read, source + half + i)
+        if difference:
+            store(write, target + i, sub(low, high))
+        else:
+            store(write, target + i, add(low, high))
+    for i in range(whole, half):
+        low, high = read[source + i], read[source + half + i]
+        write[target + i] = low - high if difference else low + high
 
 
 @kernel
@@ -33,17 +55,7 @@ def walsh(seen, plan, n_qubits, width, plane0, plane1, values):
         level, source, target = seen.steps[step, 0], seen.steps[step, 1] * width, seen.steps[step, 2] * width
         half = width << (n_qubits - 1 - level)
         read, write = (plane0, plane1) if level % 2 == 0 else (plane1, plane0)
-        low, high, out = (
-            read[source : source + half],
-            read[source + half : source + 2 * half],
-            write[target : target + half],
-        )
-        if seen.steps[step, 3] == 1:
-            for i in range(half):
-                out[i] = low[i] - high[i]
-        else:
-            for i in range(half):
-                out[i] = low[i] + high[i]
+        halve(read, source, write, target, half, seen.steps[step, 3] == 1)
     last = plane0 if n_qubits % 2 == 0 else plane1
     for leaf in range(seen.plan_leaf[plan], seen.plan_leaf[plan + 1]):
         row, string = seen.leaves[leaf, 0] * width, seen.leaves[leaf, 1]
@@ -61,19 +73,16 @@ def flipped_expectation(re, im, n_qubits, width, flip, sign_mask, n_y, out):
     top = np.int64(1)
     while top << 1 <= flip:
         top <<= 1
-    for j in range(np.int64(1) << n_qubits):
-        if j & top:
+    for row in range(np.int64(1) << n_qubits):
+        if row & top:
             continue
-        k = j ^ flip
-        factor = -2.0 if odd_parity(j & sign_mask) != (n_y % 4 in (1, 2)) else 2.0
-        re_j, im_j = re[j * width : (j + 1) * width], im[j * width : (j + 1) * width]
-        re_k, im_k = re[k * width : (k + 1) * width], im[k * width : (k + 1) * width]
-        if n_y % 2 == 0:
-            for i in range(width):
-                out[i] = fma(factor, fma(re_k[i], re_j[i], im_k[i] * im_j[i]), out[i])
-        else:
-            for i in range(width):
-                out[i] = fma(factor, fma(re_k[i], im_j[i], -im_k[i] * re_j[i]), out[i])
+        minus = odd_parity(row & sign_mask) != (n_y % 4 in (1, 2))
+        factor = rounded(re, -2.0 if minus else 2.0)
+        j, k = row * width, (row ^ flip) * width
+        for i in range(width):
+            a, b, c, d = re[k + i], im[k + i], re[j + i], im[j + i]
+            overlap = fma(a, c, b * d) if n_y % 2 == 0 else fma(a, d, -b * c)
+            out[i] = fma(factor, overlap, out[i])
 
 
 @kernel

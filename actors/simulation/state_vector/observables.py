@@ -7,6 +7,7 @@ plan keeps only the halves that some wanted mask needs. M strings cost about (2 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import chain
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ class Observables(NamedTuple):
     """The strings of a measured circuit, and how to evaluate them.
 
     Plan 0 serves the strings of I and Z exactly (all strings, if none has X or Y); plan 1 + g serves group g from shots, after
-    its basis rotation.
+    its basis rotation; the plan of a *final bit* (see ``rows``) serves the strings with a Z there, that bit taken out.
 
     Attributes:
         flip, sign_mask: int64 [M]: string m maps ``|j>`` to ``i**n_y (-1)**parity(j & sign_mask) |j ^ flip>``.
@@ -29,6 +30,7 @@ class Observables(NamedTuple):
             the level's half-size arrays, which alternate between two planes), 1 for a difference and 0 for a sum.
         plan_leaf: int64 [P + 1], first leaf of each plan. leaves: int64 [., 2]: row at the last level, string.
         group_basis: int64 [G, n], per group and bit: 0 none, 1 measure X, 2 measure Y.
+        bit_plan: int64 [n], the plan of each final bit, -1 for other bits.
     """
 
     flip: np.ndarray
@@ -40,6 +42,7 @@ class Observables(NamedTuple):
     plan_leaf: np.ndarray
     leaves: np.ndarray
     group_basis: np.ndarray
+    bit_plan: np.ndarray
 
 
 class Absorbed(NamedTuple):
@@ -83,7 +86,9 @@ def absorb(circuit: MeasuredCircuit, source: np.ndarray) -> Absorbed | None:
     return Absorbed(np.array(seen, np.int64), np.array(signs))
 
 
-def compile_observables(circuit: MeasuredCircuit, absorbed: Absorbed | None) -> Observables:
+def compile_observables(
+    circuit: MeasuredCircuit, absorbed: Absorbed | None, final_bits: Sequence[int] = ()
+) -> Observables:
     """The arrays of `circuit`'s strings; `absorbed` replaces their masks where a permutation was absorbed."""
     paulis, n_qubits = circuit.paulis, circuit.template.n_qubits
     sign_mask = np.array([mask_of(p, "ZY") for p in paulis], np.int64)
@@ -94,11 +99,13 @@ def compile_observables(circuit: MeasuredCircuit, absorbed: Absorbed | None) -> 
         sign = absorbed.signs
     flip = np.array([mask_of(p, "XY") for p in paulis], np.int64)
     plans = [np.flatnonzero(flip == 0), *(np.array(group.members) for group in circuit.groups)]
-    steps, leaves = [], []
-    for members in plans:
-        plan_steps, plan_leaves = _walsh_plan(read_mask, members, n_qubits)
-        steps.append(plan_steps)
-        leaves.append(plan_leaves)
+    walsh_plans = [_walsh_plan(read_mask, members, n_qubits) for members in plans]
+    bit_plan = np.full(n_qubits, -1, np.int64)
+    for bit in final_bits:
+        bit_plan[bit] = len(walsh_plans)
+        low, members = read_mask & ((1 << bit) - 1), np.flatnonzero((read_mask >> bit) & 1)
+        walsh_plans.append(_walsh_plan((read_mask >> (bit + 1) << bit) | low, members, n_qubits - 1))
+    steps, leaves = [plan[0] for plan in walsh_plans], [plan[1] for plan in walsh_plans]
     basis = [
         ["IXY".find(letter) if letter in "XY" else 0 for letter in reversed(group.basis)]
         for group in circuit.groups
@@ -113,6 +120,7 @@ def compile_observables(circuit: MeasuredCircuit, absorbed: Absorbed | None) -> 
         plan_leaf=np.cumsum([0, *map(len, leaves)]).astype(np.int64),
         leaves=np.array([*chain.from_iterable(leaves)], np.int64).reshape(-1, 2),
         group_basis=np.array(basis, np.int64).reshape(-1, n_qubits),
+        bit_plan=bit_plan,
     )
 
 

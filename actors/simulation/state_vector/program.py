@@ -5,14 +5,16 @@ One Program serves every job of its circuit; binding angles is array work. Nothi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from actors.simulation.state_vector.lowering import Blocks, Lowered, Operation, Permute, Turn, lower
 from actors.simulation.state_vector.observables import Observables, absorb, compile_observables
 from orchestrator.circuits.measured import MeasuredCircuit
+from orchestrator.circuits.template import CircuitTemplate
 
 GROW, TURN, PERMUTE, PERMUTE_PHASE, BLOCKS = range(5)
 """Kinds of operation. GROW: a TURN on a qubit still in ``|0>``; operations 0..n-1 are the GROWs of bits 0..n-1."""
@@ -86,7 +88,9 @@ class Program:
         n_qubits, n_angles: of the template. n_paulis: observables M.
         n_groups: measurement groups G.
         is_constant: bool [M], strings of I alone.
+        is_final: bool [O], GROWs and TURNs whose bit no later operation touches, where all strings are of I and Z.
         instructions, observables: what the kernels interpret.
+        routes: what `engine` remembers of the displacements it has met.
     """
 
     n_qubits: int
@@ -94,8 +98,10 @@ class Program:
     n_paulis: int
     n_groups: int
     is_constant: np.ndarray
+    is_final: np.ndarray
     instructions: Instructions
     observables: Observables
+    routes: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @property
     def n_operations(self) -> int:
@@ -115,15 +121,40 @@ def compile_program(circuit: MeasuredCircuit) -> Program:
     absorbed = absorb(circuit, lowered.trailing.source) if lowered.trailing else None
     if lowered.trailing and absorbed is None:
         operations.append(lowered.trailing)
+    is_final = _final_operations(circuit, lowered.first_turns, operations)
+    every = [*lowered.first_turns, *operations]
+    final_bits = [op.bit for op, final in zip(every, is_final, strict=True) if final and isinstance(op, Turn)]
     return Program(
         n_qubits=template.n_qubits,
         n_angles=template.n_angles,
         n_paulis=len(circuit.paulis),
         n_groups=len(circuit.groups),
         is_constant=np.array([set(pauli) == {"I"} for pauli in circuit.paulis]),
+        is_final=is_final,
         instructions=_Assembler(template.n_qubits, template.n_angles).assemble(lowered, operations),
-        observables=compile_observables(circuit, absorbed),
+        observables=compile_observables(circuit, absorbed, final_bits),
     )
+
+
+def _final_operations(
+    circuit: MeasuredCircuit, first_turns: list[Turn], operations: list[Operation]
+) -> np.ndarray:
+    """See ``Program.is_final``."""
+    every: list[Operation] = [*first_turns, *operations]
+    is_final = np.zeros(len(every), bool)
+    if any(set(pauli) - set("IZ") for pauli in circuit.paulis):
+        return is_final
+    touched: set[int] = set()
+    for index in range(len(every) - 1, -1, -1):
+        is_final[index] = isinstance(every[index], Turn) and not touched & every[index].bits
+        touched |= every[index].bits
+    return is_final
+
+
+def assemble(template: CircuitTemplate, operations: Sequence[Operation]) -> Instructions:
+    """`operations` of the qubits of `template` as they stand, no qubit being grown: the state they act on has all its rows."""
+    assembler = _Assembler(template.n_qubits, template.n_angles)
+    return assembler.assemble(Lowered([], [], None), list(operations))
 
 
 class _Assembler:

@@ -14,6 +14,7 @@ from actors.simulation.jit import inlined, kernel
 from actors.simulation.philox import fill_words
 from actors.simulation.state_vector.measure_kernels import probabilities, walsh
 from actors.simulation.state_vector.state_kernels import turn_uniform
+from actors.simulation.vectors import rounded
 
 
 @kernel
@@ -81,12 +82,12 @@ def needs_rotation(basis):
 @kernel
 def rotate_basis(re, im, n_qubits, width, basis):
     """Turn the state in place so that measuring Z on a bit reads X (``basis[bit] == 1``) or Y (2) of the state before."""
-    root = np.sqrt(0.5)
+    root, zero = rounded(re, np.sqrt(0.5)), rounded(re, 0.0)
     for bit in range(n_qubits):
         if basis[bit] == 1:
-            turn_uniform(re, im, width << n_qubits, width << bit, root, 0.0, -root, 0.0)
+            turn_uniform(re, im, width << n_qubits, width << bit, root, zero, -root, zero)
         elif basis[bit] == 2:
-            turn_uniform(re, im, width << n_qubits, width << bit, root, 0.0, 0.0, -root)
+            turn_uniform(re, im, width << n_qubits, width << bit, root, zero, zero, -root)
 
 
 @inlined

@@ -3,87 +3,116 @@
 Layout of every kernel here: `re` and `im` are the flat planes of one block, element ``row * width + lane``; a bit b of the basis
 index has the stride ``width << b`` elements. "Uniform" coefficients are scalars shared by all lanes; per-lane ones come as a
 *tile* ``[rows, length]`` with ``tile[c, i]`` the coefficient of lane ``i % width``, `length` a power of two times `width`, so
-that several basis rows are served by one inner loop. Both give the same bits (same operations, explicitly fused).
+that several basis rows are served by one inner loop. Both give the same bits (same operations, explicitly fused), and so do the loops over
+vectors and over single elements. Planes and tiles are of one real type, float64 or float32; coefficients come in float64 and are
+rounded once.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from actors.simulation.jit import fma, kernel
+from actors.simulation.jit import kernel
 from actors.simulation.state_vector.program import BLOCKS, GROW, PERMUTE, PERMUTE_PHASE, TURN
+from actors.simulation.vectors import fma, lanes_of, load, mul, neg, rounded, splat, store
 
 TILE = 256
 """Elements of a tile row, at most (unless the block is wider): 4 rows of a one-qubit gate take 8 KB of the L1 cache."""
 
 
 @kernel
+def turned(xr, xi, yr, yi, ar, ai, br, bi):
+    """``[[a, -conj(b)], [b, conj(a)]] (x, y)`` as (real, imaginary) pairs, of scalars or vectors."""
+    return (
+        fma(ar, xr, fma(neg(ai), xi, fma(neg(br), yr, neg(mul(bi, yi))))),
+        fma(ar, xi, fma(ai, xr, fma(neg(br), yi, mul(bi, yr)))),
+        fma(br, xr, fma(neg(bi), xi, fma(ar, yr, mul(ai, yi)))),
+        fma(br, xi, fma(bi, xr, fma(ar, yi, neg(mul(ai, yr))))),
+    )
+
+
+@kernel
+def times(xr, xi, ar, ai):
+    """The complex product a x, of scalars or vectors."""
+    return fma(ar, xr, neg(mul(ai, xi))), fma(ar, xi, mul(ai, xr))
+
+
+@kernel
 def turn_uniform(re, im, size, stride, ar, ai, br, bi):
     """Apply ``[[a, -conj(b)], [b, conj(a)]]`` to the bit of `stride` in the first `size` elements, in place."""
+    step = lanes_of(re)
+    whole = stride - stride % step
+    var, vai, vbr, vbi = splat(ar), splat(ai), splat(br), splat(bi)
     for base in range(0, size, 2 * stride):
-        re0, im0 = re[base : base + stride], im[base : base + stride]
-        re1, im1 = re[base + stride : base + 2 * stride], im[base + stride : base + 2 * stride]
-        for i in range(stride):
-            xr, xi, yr, yi = re0[i], im0[i], re1[i], im1[i]
-            re0[i] = fma(ar, xr, fma(-ai, xi, fma(-br, yr, -bi * yi)))
-            im0[i] = fma(ar, xi, fma(ai, xr, fma(-br, yi, bi * yr)))
-            re1[i] = fma(br, xr, fma(-bi, xi, fma(ar, yr, ai * yi)))
-            im1[i] = fma(br, xi, fma(bi, xr, fma(ar, yi, -ai * yr)))
+        for i in range(base, base + whole, step):
+            j = i + stride
+            x, y = (load(re, i), load(im, i)), (load(re, j), load(im, j))
+            xr, xi, yr, yi = turned(x[0], x[1], y[0], y[1], var, vai, vbr, vbi)
+            store(re, i, xr)
+            store(im, i, xi)
+            store(re, j, yr)
+            store(im, j, yi)
+        for i in range(base + whole, base + stride):
+            j = i + stride
+            re[i], im[i], re[j], im[j] = turned(re[i], im[i], re[j], im[j], ar, ai, br, bi)
 
 
 @kernel
 def turn_lanes(re, im, size, stride, tile):
     """As `turn_uniform`, the coefficients ar, ai, br, bi in the rows of `tile`."""
-    length = min(stride, tile.shape[1])
-    ar, ai, br, bi = tile[0, :length], tile[1, :length], tile[2, :length], tile[3, :length]
+    step, length = lanes_of(re), min(stride, tile.shape[1])
+    whole = length - length % step
+    ar, ai, br, bi = tile[0], tile[1], tile[2], tile[3]
     for base in range(0, size, 2 * stride):
         for low in range(base, base + stride, length):
-            high = low + stride
-            re0, im0, re1, im1 = (
-                re[low : low + length],
-                im[low : low + length],
-                re[high : high + length],
-                im[high : high + length],
-            )
-            for i in range(length):
-                xr, xi, yr, yi = re0[i], im0[i], re1[i], im1[i]
-                re0[i] = fma(ar[i], xr, fma(-ai[i], xi, fma(-br[i], yr, -bi[i] * yi)))
-                im0[i] = fma(ar[i], xi, fma(ai[i], xr, fma(-br[i], yi, bi[i] * yr)))
-                re1[i] = fma(br[i], xr, fma(-bi[i], xi, fma(ar[i], yr, ai[i] * yi)))
-                im1[i] = fma(br[i], xi, fma(bi[i], xr, fma(ar[i], yi, -ai[i] * yr)))
-
-
-@kernel
-def grow_uniform(re, im, size, ar, ai, br, bi):
-    """The first `size` elements are the state so far; make ``a * state`` of them and ``b * state`` of the next `size`."""
-    re0, im0, re1, im1 = re[:size], im[:size], re[size : 2 * size], im[size : 2 * size]
-    for i in range(size):
-        xr, xi = re0[i], im0[i]
-        re1[i] = fma(br, xr, -bi * xi)
-        im1[i] = fma(br, xi, bi * xr)
-        re0[i] = fma(ar, xr, -ai * xi)
-        im0[i] = fma(ar, xi, ai * xr)
+            for k in range(0, whole, step):
+                i, j = low + k, low + stride + k
+                a, b = (load(ar, k), load(ai, k)), (load(br, k), load(bi, k))
+                x, y = (load(re, i), load(im, i)), (load(re, j), load(im, j))
+                xr, xi, yr, yi = turned(x[0], x[1], y[0], y[1], a[0], a[1], b[0], b[1])
+                store(re, i, xr)
+                store(im, i, xi)
+                store(re, j, yr)
+                store(im, j, yi)
+            for k in range(whole, length):
+                i, j = low + k, low + stride + k
+                re[i], im[i], re[j], im[j] = turned(re[i], im[i], re[j], im[j], ar[k], ai[k], br[k], bi[k])
 
 
 @kernel
 def grow_lanes(re, im, size, tile):
-    """As `grow_uniform`, the coefficients in the rows of `tile`."""
-    length = min(size, tile.shape[1])
-    ar, ai, br, bi = tile[0, :length], tile[1, :length], tile[2, :length], tile[3, :length]
+    """The first `size` elements are the state so far; make ``a * state`` of them and ``b * state`` of the next `size`.
+
+    The coefficients ar, ai, br, bi of each element are in the rows of `tile`.
+    """
+    step, length = lanes_of(re), min(size, tile.shape[1])
+    whole = length - length % step
+    ar, ai, br, bi = tile[0], tile[1], tile[2], tile[3]
     for low in range(0, size, length):
-        high = low + size
-        re0, im0, re1, im1 = (
-            re[low : low + length],
-            im[low : low + length],
-            re[high : high + length],
-            im[high : high + length],
-        )
-        for i in range(length):
-            xr, xi = re0[i], im0[i]
-            re1[i] = fma(br[i], xr, -bi[i] * xi)
-            im1[i] = fma(br[i], xi, bi[i] * xr)
-            re0[i] = fma(ar[i], xr, -ai[i] * xi)
-            im0[i] = fma(ar[i], xi, ai[i] * xr)
+        for k in range(0, whole, step):
+            i, j = low + k, low + size + k
+            x, y = load(re, i), load(im, i)
+            upper, lower = times(x, y, load(ar, k), load(ai, k)), times(x, y, load(br, k), load(bi, k))
+            store(re, i, upper[0])
+            store(im, i, upper[1])
+            store(re, j, lower[0])
+            store(im, j, lower[1])
+        for k in range(whole, length):
+            i, j = low + k, low + size + k
+            xr, xi = re[i], im[i]
+            re[j], im[j] = times(xr, xi, br[k], bi[k])
+            re[i], im[i] = times(xr, xi, ar[k], ai[k])
+
+
+@kernel
+def copy_row(source, start, target, to, length):
+    """``target[to : to + length] = source[start : start + length]``."""
+    step = lanes_of(source)
+    whole = length - length % step
+    for i in range(0, whole, step):
+        store(target, to + i, load(source, start + i))
+    for i in range(whole, length):
+        target[to + i] = source[start + i]
 
 
 @kernel
@@ -91,11 +120,8 @@ def permute(re, im, out_re, out_im, width, source, inverse):
     """``out[j] = in[source[j]]``, or with `inverse` ``out[source[j]] = in[j]``, row by row."""
     for j in range(source.size):
         a, b = (j, source[j]) if inverse else (source[j], j)
-        in_re, in_im = re[a * width : (a + 1) * width], im[a * width : (a + 1) * width]
-        to_re, to_im = out_re[b * width : (b + 1) * width], out_im[b * width : (b + 1) * width]
-        for i in range(width):
-            to_re[i] = in_re[i]
-            to_im[i] = in_im[i]
+        copy_row(re, a * width, out_re, b * width, width)
+        copy_row(im, a * width, out_im, b * width, width)
 
 
 @kernel
@@ -103,13 +129,10 @@ def permute_phase(re, im, out_re, out_im, width, source, phase, inverse):
     """``out[j] = phase[j] in[source[j]]``, or its inverse; `phase` is float64 [2, 2**n] (real, imaginary part)."""
     for j in range(source.size):
         a, b = (j, source[j]) if inverse else (source[j], j)
-        c, s = phase[0, j], -phase[1, j] if inverse else phase[1, j]
-        in_re, in_im = re[a * width : (a + 1) * width], im[a * width : (a + 1) * width]
-        to_re, to_im = out_re[b * width : (b + 1) * width], out_im[b * width : (b + 1) * width]
+        c = rounded(re, phase[0, j])
+        s = rounded(re, -phase[1, j] if inverse else phase[1, j])
         for i in range(width):
-            xr, xi = in_re[i], in_im[i]
-            to_re[i] = fma(c, xr, -s * xi)
-            to_im[i] = fma(c, xi, s * xr)
+            out_re[b * width + i], out_im[b * width + i] = times(re[a * width + i], im[a * width + i], c, s)
 
 
 @kernel
@@ -163,7 +186,7 @@ def apply_block(re, im, n_qubits, width, bits, rows, tile):
 
 @kernel
 def spread_tile(coefficients, width, tile):
-    """Repeat the `width` columns of `coefficients` (1 column: a uniform one) over the columns of `tile`."""
+    """Repeat the `width` columns of `coefficients` (1 column: a uniform one) over the columns of `tile`, rounded to its type."""
     for c in range(coefficients.shape[0]):
         row, target = coefficients[c], tile[c]
         for low in range(0, target.size, width):
@@ -195,21 +218,19 @@ def tile_rows(code):
 def apply_operation(code, op, coefficients, uniform, inverse, buffers, state, scratch, width, tile):
     """Apply operation `op` (or its inverse) to ``buffers[state]``; returns the new places of (state, scratch).
 
-    buffers: float64 [., 2, 2**n * width], blocks as (re, im) planes. coefficients: float64 [rows of op, width], one column if
-    `uniform`, already inverted if `inverse`. A GROW has no inverse. tile: float64 [tile_rows, tile_length], scratch.
+    buffers: real [., 2, 2**n * width], blocks as (re, im) planes. coefficients: float64 [rows of op, width], one column if
+    `uniform`, already inverted if `inverse`. A GROW has no inverse. tile: real [tile_rows, tile_length], scratch.
     """
     kind = code.operations[op].kind
     re, im = buffers[state, 0], buffers[state, 1]
     if kind <= TURN:
         stride = width << code.operations[op].bit
-        if uniform:
-            ar, ai, br, bi = coefficients[0, 0], coefficients[1, 0], coefficients[2, 0], coefficients[3, 0]
-            if kind == GROW:
-                grow_uniform(re, im, stride, ar, ai, br, bi)
-            else:
-                turn_uniform(re, im, width << code.n_qubits, stride, ar, ai, br, bi)
+        if uniform and kind == TURN:
+            ar, ai = rounded(re, coefficients[0, 0]), rounded(re, coefficients[1, 0])
+            br, bi = rounded(re, coefficients[2, 0]), rounded(re, coefficients[3, 0])
+            turn_uniform(re, im, width << code.n_qubits, stride, ar, ai, br, bi)
         else:
-            spread_tile(coefficients, width, tile[:4])
+            spread_tile(coefficients, np.int64(1) if uniform else width, tile[:4])
             if kind == GROW:
                 grow_lanes(re, im, stride, tile)
             else:

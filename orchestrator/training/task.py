@@ -1,0 +1,60 @@
+"""TrainingTask: what is trained, on what, and how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from orchestrator.config import OptimizerConfig, RunConfig
+from orchestrator.gradients.base import GradientRule
+from orchestrator.losses.base import Loss
+from orchestrator.models.model import Model
+from orchestrator.optimizers.build import build_optimizer
+from orchestrator.optimizers.transform import GradientTransform
+from orchestrator.planning.derivative import Derivative, pays_to_contract
+from orchestrator.training.reports import Samples
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingTask:
+    """What is trained, on what, and how: all that does not change during a run."""
+
+    model: Model
+    loss: Loss
+    rule: GradientRule
+    train: Samples
+    validation: Samples | None
+    run: RunConfig
+    optimizer: OptimizerConfig
+    shots: int | None
+
+    @property
+    def n_batches(self) -> int:
+        """Steps of an epoch."""
+        return -(-len(self.train.targets) // self.run.batch_size)
+
+    @property
+    def n_steps(self) -> int:
+        """Steps planned for the whole run."""
+        return min(self.run.epochs * self.n_batches, self.run.max_steps or 2**62)
+
+    @cached_property
+    def derivative(self) -> Derivative | None:
+        """How derivatives are had; None when every circuit parameter is frozen."""
+        angles = self.model.differentiated_angles
+        return self.rule.derivative(self.model.template, angles) if len(angles) else None
+
+    @cached_property
+    def is_contracted(self) -> bool:
+        """A step asks for the values first, and then for the derivative of the loss alone, not for that of every value."""
+        return pays_to_contract(self.model.measured, self.derivative)
+
+    @cached_property
+    def update(self) -> GradientTransform:
+        """Gradient in, update of the parameters out."""
+        return build_optimizer(self.optimizer)
+
+    @property
+    def monitored(self) -> str:
+        """Name of the metric that decides what is best: lower is better."""
+        return "val/loss" if self.validation is not None else "train/epoch_loss"

@@ -1,0 +1,91 @@
+"""From the configuration to a backend: precision and threads reach those that take them, and are refused by the others."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from orchestrator.config import TrainingConfig
+from orchestrator.errors import ConfigError
+from pipelines.compose import build_backend, n_threads
+
+
+class Both:
+    def __init__(self, precision: str = "double", threads: int = 1) -> None:
+        self.precision, self.threads = precision, threads
+
+
+class Anything:
+    def __init__(self, **settings: Any) -> None:
+        self.settings = settings
+
+
+class Neither:
+    pass
+
+
+@pytest.fixture(autouse=True)
+def backends(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("my_backends")
+    for made in (Both, Anything, Neither):
+        setattr(module, made.__name__, made)
+    monkeypatch.setitem(sys.modules, "my_backends", module)
+
+
+def config(name: str, *overrides: str) -> TrainingConfig:
+    return TrainingConfig().with_overrides([f"backend.name=my_backends:{name}", *overrides])
+
+
+def test_settings_reach_the_backend() -> None:
+    made: Any = build_backend(config("Both"))
+    assert (made.precision, made.threads) == ("double", 1)
+    made = build_backend(
+        config("Both", "backend.precision=single", "backend.threads=2", "fleet.cpus_per_actor=2.0")
+    )
+    assert (made.precision, made.threads) == ("single", 2)
+
+
+def test_only_what_the_constructor_names_is_given() -> None:
+    made: Any = build_backend(config("Anything"))
+    assert made.settings == {}
+    assert isinstance(build_backend(config("Neither")), Neither)
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "nearest"),
+    [
+        ("backend.precision=single", "backend.precision", "double"),
+        ("backend.threads=1", "backend.threads", "auto"),
+    ],
+)
+@pytest.mark.parametrize("name", ["Neither", "Anything"])
+def test_backend_without_the_setting_refuses_it(name: str, override: str, key: str, nearest: str) -> None:
+    with pytest.raises(ConfigError, match="has no such setting") as caught:
+        build_backend(config(name, override))
+    assert (caught.value.key, caught.value.suggestion) == (key, nearest)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ([], 1),
+        (["fleet.cpus_per_actor=0.25"], 1),
+        (["fleet.cpus_per_actor=3.0"], 3),
+        (["fleet.cpus_per_actor=3.0", "backend.threads=2"], 2),
+        (["fleet.dispatcher=serial", "fleet.cpus_per_actor=3.0"], 1),
+        (["fleet.dispatcher=serial", "backend.threads=6"], 6),
+    ],
+)
+def test_threads_of_a_session(overrides: list[str], expected: int) -> None:
+    assert n_threads(TrainingConfig().with_overrides(overrides)) == expected
+
+
+@pytest.mark.parametrize(("cpus", "nearest"), [("0.5", "1"), ("1.0", "1"), ("3.0", "3")])
+def test_more_threads_than_cpus_are_refused(cpus: str, nearest: str) -> None:
+    crowded = config("Both", f"fleet.cpus_per_actor={cpus}", "backend.threads=4")
+    with pytest.raises(ConfigError, match=r"backend\.threads = 4: .*fleet\.cpus_per_actor") as caught:
+        build_backend(crowded)
+    assert caught.value.suggestion == nearest
