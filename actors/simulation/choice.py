@@ -113,7 +113,7 @@ def _contraction(circuit: MeasuredCircuit) -> tuple[Candidate, ChainProgram | No
         True,
         f"{len(chain.code.sites) - 1} sites, largest cut {int(chain.code.cut.max())}, exact values and derivatives",
         displaced,
-        2 * max(circuit.template.n_angles, 1) * displaced,
+        2 * max(circuit.template.n_angles, 1) * (displaced + 0.006 * len(circuit.paulis)),
         8 * cost.rows / 2**20,
     )
     return candidate, chain

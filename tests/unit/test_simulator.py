@@ -26,7 +26,7 @@ def layered(n_qubits: int, n_layers: int, is_full: bool = False) -> MeasuredCirc
     operations: list[cirq.Operation] = []
     for _ in range(n_layers):
         operations += [gate(next(symbols))(q) for q in qubits for gate in (cirq.ry, cirq.rz)]
-        operations += [cirq.CNOT(a, b) for a, b in pairs if is_full or b - a == 1]
+        operations += [cirq.CNOT(a, b) for a, b in pairs if is_full or b.x - a.x == 1]
     paulis = tuple("I" * q + "Z" + "I" * (n_qubits - 1 - q) for q in range(n_qubits))
     return MeasuredCircuit(template_from_circuit(cirq.Circuit(operations), qubits)[0], paulis)
 

@@ -55,7 +55,7 @@ def chain_cost(program: ChainProgram) -> ChainCost:
         costs[index] += (nonzeros[part["slot"]] * sites["n_passing"][site]).sum() + len(code.final)
     n_angles = max(len(program.angle_segment), 1)
     displaced = float((weights * costs).sum()) / n_angles + (both[0] + both[1]) / (2 * n_angles)
-    return ChainCost(both[0], displaced, code.n_left + code.n_right + 2 * code.n_matrix)
+    return ChainCost(float(both[0]), displaced, code.n_left + code.n_right + 2 * code.n_matrix)
 
 
 def _ranges(starts: np.ndarray) -> list[tuple[int, int]]:
@@ -79,4 +79,4 @@ def contraction_microseconds(circuit: MeasuredCircuit, noise: GateNoise | None =
 
 def displaced_microseconds(cost: ChainCost) -> float:
     """The time of one displaced circuit on average: 20 ns for everything about it and 0.4 ns a row operation."""
-    return 0.02 + 0.0004 * cost.displaced
+    return 0.02 + 0.0004 * float(cost.displaced)

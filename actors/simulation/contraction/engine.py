@@ -57,6 +57,7 @@ class ChainContraction:
         self._program = program
         self._real = np.dtype(np.float64 if precision == "double" else np.float32)
         self._code = program.code.in_precision(self._real)
+        self._factors = _diagonal(program.mixing)
         self._known: tuple[int, Displacements, int, Schedule] | None = None  # of the last job
         self._derivative: tuple[np.ndarray, LinearDerivative] | None = None
         self._workspaces: list[_Workspace] = []
@@ -95,12 +96,10 @@ class ChainContraction:
         values = self.values(
             replace(job, displacements=linear.displacements, jacobian_angles=None, cotangents=None)
         )
-        if job.cotangents is None:
-            return values[:, 0], linear.combine(values)
-        weighted = np.zeros((*values.shape[:2], 1))
-        for m in range(values.shape[2]):
-            weighted[:, :, 0] += job.cotangents[:, m, None] * values[:, :, m]
-        return values[:, 0], linear.combine(weighted)
+        if job.cotangents is not None:
+            values, weighted = values[:, 0], np.matmul(values, job.cotangents[:, :, None])
+            return values, _combine(linear, weighted)
+        return values[:, 0], _combine(linear, values)
 
     def _shifts(self, angles: np.ndarray) -> LinearDerivative:
         """The shift rule for `angles`; remembered, because every step asks for the same."""
@@ -112,13 +111,11 @@ class ChainContraction:
 
     def _mix(self, raw: np.ndarray) -> np.ndarray:
         """The wanted values, summed entry by entry: a matrix product's bits would depend on the number of samples."""
-        mixing = self._program.mixing
-        if mixing.shape[0] == mixing.shape[1] and np.array_equal(mixing, np.diag(np.diag(mixing))):
-            factors = np.diag(mixing)
-            return raw if np.all(factors == 1.0) else raw * factors
-        values = np.zeros((*raw.shape[:2], len(mixing)))
-        for m, j in zip(*np.nonzero(mixing), strict=True):
-            values[:, :, m] += mixing[m, j] * raw[:, :, j]
+        if self._factors is not None:
+            return raw if np.all(self._factors == 1.0) else raw * self._factors
+        values = np.zeros((*raw.shape[:2], len(self._program.mixing)))
+        for m, j in zip(*np.nonzero(self._program.mixing), strict=True):
+            values[:, :, m] += self._program.mixing[m, j] * raw[:, :, j]
         return values
 
     def _schedule(self, job: Job) -> tuple[int, Schedule]:
@@ -146,6 +143,28 @@ class ChainContraction:
         while lanes > 1 and not sizing.is_affordable(lanes * row_bytes):
             lanes //= 2
         return lanes
+
+
+def _diagonal(matrix: np.ndarray) -> np.ndarray | None:
+    """The diagonal of `matrix`, or None if it is not diagonal."""
+    diagonal = np.diag(matrix)
+    is_diagonal = matrix.shape[0] == matrix.shape[1] and np.array_equal(matrix, np.diag(diagonal))
+    return diagonal if is_diagonal else None
+
+
+def _combine(linear: LinearDerivative, values: np.ndarray) -> np.ndarray:
+    """[S, M, K] from [S, D, M]; where every angle has two shifts with opposite coefficients, as nearly all have, by one subtraction."""
+    pairs = np.arange(len(linear.row) // 2)
+    up, down = linear.coefficient[::2], linear.coefficient[1::2]
+    if (
+        np.array_equal(linear.position, np.repeat(pairs, 2))
+        and np.array_equal(linear.row, np.arange(1, 2 * len(pairs) + 1))
+        and np.array_equal(up, -down)
+    ):
+        differences = values[:, 1::2] - values[:, 2::2]
+        differences *= up[:, None]
+        return np.ascontiguousarray(differences.transpose(0, 2, 1))
+    return linear.combine(values)
 
 
 def _is_same(one: Displacements, other: Displacements) -> bool:

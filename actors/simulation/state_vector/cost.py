@@ -58,19 +58,19 @@ def count_sweeps(template: CircuitTemplate) -> SweepCount:
     return SweepCount(turns, permutations, blocks)
 
 
-def amplitude_nanoseconds(n_qubits: int) -> float:
-    """Time of one gate on one amplitude: more where the states of a block leave the caches."""
-    return 0.25 if n_qubits <= 11 else 0.4 if n_qubits <= 14 else 0.6
+_AMPLITUDE_NANOSECONDS = 0.25
+"""Time of one gate on one amplitude."""
 
 
 def value_microseconds(template: CircuitTemplate) -> float:
-    """One displaced circuit on average: it shares what comes before its displacement with others, half of the gates."""
-    sweeps = 0.5 * count_sweeps(template).total + 2.5
-    return 0.03 + 1e-3 * sweeps * amplitude_nanoseconds(template.n_qubits) * 2.0**template.n_qubits
+    """One displaced circuit on average: it shares what comes before its displacement, and its propagation with its partners."""
+    sweeps = max(0.5 * count_sweeps(template).total - 2.0, 1.5)
+    return 0.06 + 1e-3 * sweeps * _AMPLITUDE_NANOSECONDS * 2.0**template.n_qubits
 
 
 def gradient_microseconds(template: CircuitTemplate, n_reverse: int) -> float:
     """One sample's derivatives by the adjoint method, `n_reverse` states carried back (one for a vector-Jacobian product)."""
-    per_amplitude = amplitude_nanoseconds(template.n_qubits) * (1.0 if template.n_qubits <= 14 else 2.0)
-    sweeps = count_sweeps(template).total * (3.5 + 2.4 * n_reverse)
-    return 0.5 + 1e-3 * sweeps * per_amplitude * 2.0**template.n_qubits
+    n_qubits = template.n_qubits
+    from_memory = 1.0 if n_qubits < 12 else 1.4 if n_qubits < 14 else 4.0 if n_qubits < 16 else 7.5
+    sweeps = count_sweeps(template).total * (3.5 + 4.6 * n_reverse)
+    return 2.0 + 1e-3 * sweeps * _AMPLITUDE_NANOSECONDS * from_memory * 2.0**n_qubits
