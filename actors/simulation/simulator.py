@@ -50,6 +50,7 @@ class Simulator:
         self._precision = precision
         self._threads = threads
         self._choice = choose(circuit)
+        self._for_values, self._for_gradients = self._choice.for_values, self._choice.for_gradients
         if self._choice.for_values == "state_vector":
             _ = self._state_vector.program  # refuse now what it cannot do
         warm_up(parts_for(self._choice))
@@ -77,7 +78,7 @@ class Simulator:
         Raises:
             CapabilityError: shots of a circuit too large for a state vector, or too little memory.
         """
-        name = self._choice.for_values
+        name = self._for_values
         if job.shots is not None:
             name = "state_vector"
             if self._circuit.template.n_qubits > MAX_STATE_QUBITS:
@@ -85,7 +86,10 @@ class Simulator:
                     f"shots are drawn from state vectors of up to {MAX_STATE_QUBITS} qubits, the circuit has "
                     f"{self._circuit.template.n_qubits}: leave backend.shots out for exact values, or use fewer qubits"
                 )
-        execution, cost = self._execution(name), self._cost(name).microseconds_per_circuit
+        execution = self._execution(name)
+        if self._threads == 1:
+            return execution.values(job)
+        cost = self._cost(name).microseconds_per_circuit
         cuts = self._cuts(job.n_samples, cost * job.n_samples * job.n_displacements)
         if len(cuts) == 1:
             return execution.values(job)
@@ -98,8 +102,11 @@ class Simulator:
         Raises:
             CapabilityError: too little memory.
         """
-        name = self._choice.for_gradients
-        execution, cost = self._execution(name), self._cost(name).microseconds_per_gradient
+        name = self._for_gradients
+        execution = self._execution(name)
+        if self._threads == 1:
+            return execution.jacobian(job)
+        cost = self._cost(name).microseconds_per_gradient
         cuts = self._cuts(job.n_samples, cost * job.n_samples)
         if len(cuts) == 1:
             return execution.jacobian(job)

@@ -11,7 +11,7 @@ from actors.simulation.contraction.heisenberg import GateNoise, reduce_circuit
 from actors.simulation.contraction.network import build_network, largest_cut, site_order
 from actors.simulation.contraction.program import MAX_CUT_BITS, ChainCode, ChainProgram, compile_chain
 from actors.simulation.contraction.schedule import make_schedule, sort_rows
-from actors.simulation.contraction.sweeps import SWEPT, SampleAngles, Schedule, contract
+from actors.simulation.contraction.sweeps import SampleAngles, Schedule, contract
 from actors.simulation.contraction.visit import Layout
 from orchestrator.circuits.measured import MeasuredCircuit
 from orchestrator.errors import CapabilityError
@@ -58,6 +58,7 @@ class ChainContraction:
         self._real = np.dtype(np.float64 if precision == "double" else np.float32)
         self._code = program.code.in_precision(self._real)
         self._factors = _diagonal(program.mixing)
+        self._is_plain = self._factors is not None and bool(np.all(self._factors == 1.0))
         self._known: tuple[int, Displacements, int, Schedule] | None = None  # of the last job
         self._derivative: tuple[np.ndarray, LinearDerivative] | None = None
         self._workspaces: list[_Workspace] = []
@@ -77,8 +78,7 @@ class ChainContraction:
         data = np.ascontiguousarray(job.data_angles, np.float64)
         block, schedule = self._schedule(job)
         workspace = self._workspaces.pop() if self._workspaces else _Workspace()
-        has_swept = bool(len(schedule.tasks)) and int(schedule.tasks["kind"].max()) == SWEPT
-        arrays = workspace.arrays(self._code, self._real, block * schedule.n_copies, has_swept)
+        arrays = workspace.arrays(self._code, self._real, block * schedule.n_copies, schedule.has_swept)
         for first in range(0, job.n_samples, block):
             angles = SampleAngles(shared, column, data[first : first + block])
             contract(self._code, angles, schedule, *arrays, raw[first : first + block])
@@ -111,8 +111,10 @@ class ChainContraction:
 
     def _mix(self, raw: np.ndarray) -> np.ndarray:
         """The wanted values, summed entry by entry: a matrix product's bits would depend on the number of samples."""
+        if self._is_plain:
+            return raw
         if self._factors is not None:
-            return raw if np.all(self._factors == 1.0) else raw * self._factors
+            return raw * self._factors
         values = np.zeros((*raw.shape[:2], len(self._program.mixing)))
         for m, j in zip(*np.nonzero(self._program.mixing), strict=True):
             values[:, :, m] += self._program.mixing[m, j] * raw[:, :, j]

@@ -92,4 +92,5 @@ def make_schedule(program: ChainProgram, moved: MovedRows, n_copies: int) -> Sch
         order=np.concatenate([moved.single, moved.several]),
         tasks=np.array(tasks, TASK),
         n_copies=n_copies,
+        has_swept=len(moved.several) > 0,
     )

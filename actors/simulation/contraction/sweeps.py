@@ -39,7 +39,7 @@ class Schedule(NamedTuple):
     Attributes:
         indptr, angles, deltas: as in ``orchestrator.jobs.Displacements``.
         still: int64, rows that no string sees. order: int64, the others, as the tasks name them.
-        tasks: TASK. n_copies: copies of the samples that share the lanes.
+        tasks: TASK. n_copies: copies of the samples that share the lanes. has_swept: whether a task is SWEPT.
     """
 
     indptr: np.ndarray
@@ -49,6 +49,7 @@ class Schedule(NamedTuple):
     order: np.ndarray
     tasks: np.ndarray
     n_copies: int
+    has_swept: bool
 
 
 @kernel
