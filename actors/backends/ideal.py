@@ -16,6 +16,7 @@ from orchestrator.protocols import Capabilities
 if TYPE_CHECKING:
     from actors.simulation.choice import Candidate
     from actors.simulation.simulator import Simulator
+    from actors.simulation.state_vector.engine import Precision
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class IdealBackend:
         threads: of one session.
     """
 
-    precision: str = "double"
+    precision: Precision = "double"
     threads: int = 1
 
     name = "ideal"

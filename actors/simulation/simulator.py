@@ -13,6 +13,7 @@ import numpy as np
 from actors.simulation.choice import MAX_STATE_QUBITS, Candidate, Choice, choose
 from actors.simulation.contraction.engine import ChainContraction
 from actors.simulation.execution import Execution
+from actors.simulation.state_vector.engine import Precision
 from actors.simulation.state_vector.execution import StateVector
 from actors.simulation.warm_up import warm_up
 from orchestrator.circuits.measured import MeasuredCircuit
@@ -45,7 +46,7 @@ class Simulator:
         CapabilityError: no execution can do the circuit. CircuitError: a gate cannot be simulated.
     """
 
-    def __init__(self, circuit: MeasuredCircuit, precision: str = "double", threads: int = 1) -> None:
+    def __init__(self, circuit: MeasuredCircuit, precision: Precision = "double", threads: int = 1) -> None:
         self._circuit = circuit
         self._precision = precision
         self._threads = threads

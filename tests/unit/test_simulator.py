@@ -88,3 +88,15 @@ def test_threads_change_no_bit(circuit, shots, monkeypatch) -> None:
     )
     for one, other in zip(alone.jacobian(wanted), together.jacobian(wanted), strict=True):
         assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("circuit", [layered(5, 2), layered(4, 2, is_full=True)], ids=["chain", "full"])
+def test_single_precision_reaches_every_execution(circuit) -> None:
+    """Off by the rounding of single precision: neither exact nor far away."""
+    job = job_for(circuit, 3)
+    double, single = Simulator(circuit), Simulator(circuit, precision="single")
+    error = np.abs(single.values(job) - double.values(job)).max()
+    assert 1e-9 < error < 1e-5
+    wanted = dataclasses.replace(job, displacements=Displacements.none(), jacobian_angles=np.arange(4))
+    error = np.abs(single.jacobian(wanted)[1] - double.jacobian(wanted)[1]).max()
+    assert 1e-9 < error < 1e-5

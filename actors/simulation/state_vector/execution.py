@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from actors.simulation.sizing import forward_width
-from actors.simulation.state_vector.engine import run_adjoint, run_forward
+from actors.simulation.state_vector.engine import Precision, run_adjoint, run_forward
 from actors.simulation.state_vector.program import Program, compile_program
 from orchestrator.circuits.measured import MeasuredCircuit
 from orchestrator.jobs import Job
@@ -22,7 +22,7 @@ class StateVector:
 
     name = "state_vector"
 
-    def __init__(self, circuit: MeasuredCircuit, precision: str = "double") -> None:
+    def __init__(self, circuit: MeasuredCircuit, precision: Precision = "double") -> None:
         self._circuit = circuit
         self._precision = precision
 
@@ -38,8 +38,8 @@ class StateVector:
 
     def values(self, job: Job) -> np.ndarray:
         """Float64 [S, D, M]: exact, or means over ``job.shots`` shots."""
-        return run_forward(self.program, job)
+        return run_forward(self.program, job, precision=self._precision)
 
     def jacobian(self, job: Job) -> tuple[np.ndarray, np.ndarray]:
         """Values [S, M] and derivatives by the adjoint method, [S, M, Kj] or with cotangents [S, 1, Kj]."""
-        return run_adjoint(self.program, job)
+        return run_adjoint(self.program, job, precision=self._precision)
