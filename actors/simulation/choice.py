@@ -6,7 +6,7 @@ do not depend on where or with what else it was computed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from actors.simulation.contraction.cost import chain_cost, displaced_microseconds
 from actors.simulation.contraction.engine import compile_contraction
@@ -79,10 +79,7 @@ def choose(circuit: MeasuredCircuit) -> Choice:
     values = min(possible, key=lambda c: c.microseconds_per_circuit)
     gradients = min(possible, key=lambda c: c.microseconds_per_gradient)
     return Choice(
-        tuple(
-            Candidate(**{**vars(c), "is_chosen": c is values, "is_chosen_for_gradients": c is gradients})
-            for c in candidates
-        ),
+        tuple(replace(c, is_chosen=c is values, is_chosen_for_gradients=c is gradients) for c in candidates),
         chain,
     )
 
