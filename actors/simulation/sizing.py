@@ -11,8 +11,11 @@ BLOCK_AMPLITUDES = 2**14
 """Amplitudes of a block: 256 KB in double precision, half of a common core's L2 cache."""
 MIN_WIDTH, MAX_WIDTH = 8, 256
 """Fewer lanes than fill a vector register or two waste it, even where that overflows the cache; more gain nothing."""
-LARGE_AMPLITUDES = 2**20
-"""From this block size on (16 MB) lanes are given up for memory."""
+BLOCK_LANES = 4
+"""Lanes that gates of several qubits want: those of a single state that act on neighbouring rows fill no vector register."""
+FORWARD_AMPLITUDES, REVERSE_AMPLITUDES = 2**16, 2**18
+"""Larger blocks (1 and 4 MB) are slower than fewer lanes are: from 16 qubits on, or 18 for derivatives, states are computed one at a time.
+The difference is in the derivatives' inner products, which want lanes as gates of several qubits do."""
 SMALL_BYTES = 2**26
 """Not worth asking the system about."""
 BYTES_PER_AMPLITUDE = 16
@@ -27,13 +30,17 @@ _CGROUP_FILES = (
 )
 
 
-def forward_width(n_qubits: int, n_circuits: int) -> int:
+def forward_width(n_qubits: int, n_circuits: int, least: int = 1) -> int:
     """Lanes for a job of `n_circuits`: what suits the cache, unless there are fewer circuits or less memory.
+
+    Args:
+        least: lanes below which the kernels in question are slow, whatever the cache says.
 
     Raises:
         CapabilityError: not even one lane fits.
     """
-    width = min(max(BLOCK_AMPLITUDES >> n_qubits, _least_width(n_qubits)), MAX_WIDTH, max(n_circuits, 1))
+    suited = max(BLOCK_AMPLITUDES >> n_qubits, _least_width(n_qubits, FORWARD_AMPLITUDES), least)
+    width = min(suited, MAX_WIDTH, max(n_circuits, 1))
     while width > 1 and not is_affordable(FORWARD_BLOCKS * block_bytes(n_qubits, width)):
         width //= 2
     check_fits(n_qubits, "simulating a circuit", FORWARD_BLOCKS * block_bytes(n_qubits, width))
@@ -59,7 +66,9 @@ def adjoint_width(n_qubits: int) -> int:
 
     Half as many as forward, because the inner products read two blocks together.
     """
-    return min(max(BLOCK_AMPLITUDES // 2 >> n_qubits, _least_width(n_qubits)), MAX_WIDTH // 2)
+    return min(
+        max(BLOCK_AMPLITUDES // 2 >> n_qubits, _least_width(n_qubits, REVERSE_AMPLITUDES)), MAX_WIDTH // 2
+    )
 
 
 def adjoint_together(n_qubits: int, n_paulis: int) -> int:
@@ -76,8 +85,8 @@ def adjoint_together(n_qubits: int, n_paulis: int) -> int:
     return together
 
 
-def _least_width(n_qubits: int) -> int:
-    return min(MIN_WIDTH, max(LARGE_AMPLITUDES >> n_qubits, 1))
+def _least_width(n_qubits: int, amplitudes: int) -> int:
+    return min(MIN_WIDTH, max(amplitudes >> n_qubits, 1))
 
 
 def is_affordable(n_bytes: int) -> bool:

@@ -11,6 +11,7 @@ from numba.core import cgutils
 from numba.core import types as numba_types
 from numba.core.cgutils import ir  # llvmlite's, as numba has it
 from numba.core.datamodel import models
+from numba.core.types.containers import UniTuple
 from numba.extending import intrinsic, register_model
 
 BYTES = 32
@@ -167,3 +168,40 @@ def rounded(typing_context, array, value):
         return context.cast(builder, arguments[1], numba_types.float64, signature.return_type)
 
     return array.dtype(array, numba_types.float64), generate
+
+
+def _places(count, stride):
+    """Places in two vectors put end to end: those with the bit `stride` clear, then those with it set."""
+    return [p for p in range(2 * count) if not p & stride], [p for p in range(2 * count) if p & stride]
+
+
+def _shuffled(builder, a, b, places):
+    mask = ir.Constant(ir.VectorType(ir.IntType(32), len(places)), places)
+    return builder.shuffle_vector(a, b, mask)
+
+
+def _regrouping(stride, merges):
+    @intrinsic
+    def regroup(typing_context, a, b):
+        both = UniTuple(a, 2)
+
+        def generate(context, builder, signature, arguments):
+            count = a.count
+            clear, set_ = _places(count, stride)
+            if merges:
+                source = {place: i for i, place in enumerate(clear + set_)}
+                order = [source[p] for p in range(2 * count)]
+                clear, set_ = order[:count], order[count:]
+            a_value, b_value = arguments
+            pair = [_shuffled(builder, a_value, b_value, places) for places in (clear, set_)]
+            return context.make_tuple(builder, both, pair)
+
+        return both(a, b), generate
+
+    return regroup
+
+
+split_1, split_2, split_4 = (_regrouping(stride, merges=False) for stride in (1, 2, 4))
+"""Two neighbouring vectors regrouped by a bit of the place: (elements with that bit clear, those with it set)."""
+merge_1, merge_2, merge_4 = (_regrouping(stride, merges=True) for stride in (1, 2, 4))
+"""The inverses."""

@@ -174,6 +174,7 @@ class TestSizing:
         assert sizing.forward_width(4, 10**6) == 256
         assert sizing.forward_width(12, 10**6) == 8
         assert sizing.forward_width(8, 3) == 3
+        assert sizing.forward_width(16, 10**6) == 1
         for n_qubits in range(1, 17):
             assert sizing.block_bytes(n_qubits, sizing.adjoint_width(n_qubits)) <= max(
                 2**17, 8 * 16 << n_qubits
@@ -181,7 +182,8 @@ class TestSizing:
 
     def test_less_memory_means_fewer_lanes_and_fewer_strings_at_a_time(self, monkeypatch) -> None:
         monkeypatch.setattr(sizing, "available_bytes", lambda: 2**30)
-        assert sizing.forward_width(20, 10**6) == 1
+        assert sizing.forward_width(20, 10**6, 4) == 4
+        assert sizing.forward_width(22, 10**6, 4) == 1
         assert sizing.forward_width(8, 10**6) == 64
         assert sizing.adjoint_together(20, 20) < 20
 

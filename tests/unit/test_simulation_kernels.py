@@ -16,7 +16,13 @@ import pytest
 
 from actors.simulation import warm_up as warm_up_module
 from actors.simulation.jit import allocating, cache_folder, entry_point, is_cached, kernel, source_digest
-from actors.simulation.state_vector import measure_kernels, sampling, state_kernels
+from actors.simulation.state_vector import (
+    block_kernels,
+    measure_kernels,
+    permutation_kernels,
+    sampling,
+    state_kernels,
+)
 from actors.simulation.state_vector.observables import compile_observables, parity
 from orchestrator.circuits.measured import MeasuredCircuit
 from orchestrator.circuits.template import CircuitTemplate
@@ -31,16 +37,19 @@ walsh = callable_from_python(measure_kernels.walsh)
 alias_table = callable_from_python(sampling.alias_table)
 draw_counts = callable_from_python(sampling.draw_counts)
 turn_lanes = callable_from_python(state_kernels.turn_lanes)
+apply_block = callable_from_python(block_kernels.apply_block)
+permute = callable_from_python(permutation_kernels.permute)
 turn_uniform = callable_from_python(state_kernels.turn_uniform)
 
 
-def test_uniform_and_per_lane_turns_have_the_same_bits() -> None:
+@pytest.mark.parametrize("real", [np.float64, np.float32])
+def test_uniform_and_per_lane_turns_have_the_same_bits(real) -> None:
     rng = np.random.default_rng(0)
-    for width in (1, 3, 8, 17):
+    for width in (1, 2, 3, 8, 17):
         size = width << 5
-        coefficients = rng.normal(size=4)
+        coefficients = rng.normal(size=4).astype(real)
         for bit in range(5):
-            re, im = rng.normal(size=(2, size))
+            re, im = rng.normal(size=(2, size)).astype(real)
             lanes_re, lanes_im = re.copy(), im.copy()
             turn_uniform(re, im, size, width << bit, *coefficients)
             turn_lanes(
@@ -48,6 +57,39 @@ def test_uniform_and_per_lane_turns_have_the_same_bits() -> None:
             )
             assert np.array_equal(re, lanes_re)
             assert np.array_equal(im, lanes_im)
+
+
+@pytest.mark.parametrize("m", [1, 2, 3, 4])
+def test_blocks_multiply_their_rows_and_leave_the_others(m) -> None:
+    rng = np.random.default_rng(m)
+    n_qubits, bits = 5, np.array([1, 3])
+    rows = np.array([0b01010, 0b00000, 0b01000, 0b00010])[:m]
+    for width in (1, 3, 4, 9):
+        matrix = rng.normal(size=(m, m, width)) + 1j * rng.normal(size=(m, m, width))
+        tile = np.zeros((2 * m * (m + 1), 2 * width))
+        tile[: 2 * m * m] = np.tile(np.stack([matrix.real, matrix.imag], 2).reshape(-1, width), 2)
+        states = rng.normal(size=(2, 32, width))
+        expected = states[0] + 1j * states[1]
+        for base in (0, 1, 4, 5, 16, 17, 20, 21):
+            expected[base | rows] = np.einsum("rcw,cw->rw", matrix, expected[base | rows])
+        planes = states.reshape(2, -1)
+        apply_block(planes[0], planes[1], n_qubits, width, bits, rows, tile)
+        np.testing.assert_allclose(states[0] + 1j * states[1], expected, rtol=0, atol=1e-13)
+
+
+def test_permutations_move_rows_and_go_back() -> None:
+    rng = np.random.default_rng(2)
+    source = rng.permutation(16).astype(np.int32)
+    for width in (1, 3, 4, 9):
+        re, im = rng.normal(size=(2, 16 * width))
+        out_re, out_im = np.empty((2, 16 * width))
+        permute(re, im, out_re, out_im, width, source, False)
+        assert np.array_equal(out_re.reshape(16, width), re.reshape(16, width)[source])
+        assert np.array_equal(out_im.reshape(16, width), im.reshape(16, width)[source])
+        back_re, back_im = np.empty((2, 16 * width))
+        permute(out_re, out_im, back_re, back_im, width, source, True)
+        assert np.array_equal(back_re, re)
+        assert np.array_equal(back_im, im)
 
 
 def test_walsh_sums_are_sign_sums() -> None:

@@ -10,7 +10,8 @@ import pytest
 import sympy
 
 from actors.simulation.state_vector.gate_algebra import block_gate, monomial, rotation, to_matrix
-from actors.simulation.state_vector.lowering import Blocks, Permute, Turn, gather_bits, lower, spread_bits
+from actors.simulation.state_vector.lowering import Blocks, Permute, Turn, lower
+from actors.simulation.state_vector.permutations import Step, compose, gather_bits, spread_bits
 from actors.simulation.state_vector.program import GROW, PERMUTE, TURN, compile_program
 from orchestrator.circuits.from_cirq import template_from_circuit
 from orchestrator.circuits.measured import MeasuredCircuit
@@ -127,3 +128,26 @@ def test_bits_go_out_and_back() -> None:
     rows = spread_bits(local, (4, 0, 2))
     assert rows.tolist() == [0, 4, 1, 5, 16, 20, 17, 21]
     assert np.array_equal(gather_bits(rows, (4, 0, 2)), local)
+
+
+PERMUTING = [cirq.X, cirq.Y, cirq.S, cirq.CNOT, cirq.SWAP, cirq.CZ, cirq.ISWAP, cirq.TOFFOLI, cirq.CSWAP]
+
+
+@pytest.mark.parametrize("gates", [PERMUTING[:7], PERMUTING], ids=["affine", "any"])
+def test_a_run_of_permuting_gates_is_its_unitary(gates) -> None:
+    rng = np.random.default_rng(4)
+    for _ in range(20):
+        operations = [
+            gate(*(Q[int(q)] for q in rng.permutation(4)[: cirq.num_qubits(gate)]))
+            for gate in rng.choice(np.array(gates, object), 12)
+        ]
+        steps = []
+        for operation in operations:
+            found = monomial(alone(operation))
+            assert found is not None
+            steps.append(Step(found, tuple(3 - qubit.x for qubit in operation.qubits)))
+        source, phase = compose(4, steps)
+        matrix = np.zeros((16, 16), complex)
+        matrix[np.arange(16), source] = phase
+        expected = cirq.Circuit(operations).unitary(qubit_order=Q[:4])
+        assert cirq.equal_up_to_global_phase(matrix, expected, atol=1e-14)

@@ -11,7 +11,7 @@ import numpy as np
 
 from actors.simulation.density_matrix.program import GROW, LOCAL, PERMUTE, TURN
 from actors.simulation.jit import kernel
-from actors.simulation.state_vector.state_kernels import insert_zeros
+from actors.simulation.state_vector.block_kernels import insert_zeros
 from actors.simulation.vectors import fma
 
 TILE = 64

@@ -21,7 +21,7 @@ from actors.simulation.density_matrix.factors import (
     weighted_permutation,
 )
 from actors.simulation.pauli_transfer import transfer_series
-from actors.simulation.state_vector.lowering import gather_bits, spread_bits
+from actors.simulation.state_vector.permutations import gather_bits, spread_bits
 from orchestrator.circuits.template import CircuitTemplate, Gate
 
 ALL_LETTERS = (0, 1, 2, 3)

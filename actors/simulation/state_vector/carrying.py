@@ -20,8 +20,9 @@ from actors.simulation.state_vector.coefficients import (
     trig_rows,
     turn_coefficients,
 )
+from actors.simulation.state_vector.permutation_kernels import copy_row
 from actors.simulation.state_vector.rows import COMPLEMENT, DISPLACED, QUADRATURE
-from actors.simulation.state_vector.state_kernels import apply_operation, copy_row, tile_length, tile_rows
+from actors.simulation.state_vector.state_kernels import apply_operation, tile_length, tile_rows
 
 SHORT_RUN = 8
 """Below so many samples copying lane by lane is faster than run by run."""
@@ -160,7 +161,7 @@ def block_operation(code, op, base, displaced, carried, first, width, moved):
         state = first + start // n_samples
         if carried.kind[state] == COMPLEMENT and carried.operation[state] == op:
             other_column(own[:, start : start + n_samples])
-    return own[:, :width], False
+    return own[:, :width], width == 1
 
 
 @inlined

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from actors.simulation.jit import kernel
+from actors.simulation.state_vector.block_kernels import insert_zeros
 from actors.simulation.state_vector.measure_kernels import odd_parity
-from actors.simulation.state_vector.state_kernels import insert_zeros
 from actors.simulation.vectors import fma, rounded
 
 

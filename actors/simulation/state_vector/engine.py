@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from actors.simulation.sizing import (
+    BLOCK_LANES,
     FORWARD_BLOCKS,
     MAX_WIDTH,
     adjoint_together,
@@ -139,7 +140,8 @@ def _real(precision: str) -> type[np.float64] | type[np.float32]:
 
 def _forward_width(program: Program, n_lanes: int, real: type) -> int:
     """Lanes of a block; of the half as long numbers of single precision the cache holds twice as many."""
-    width = forward_width(program.n_qubits, n_lanes)
+    least = BLOCK_LANES if program.instructions.blocks.size else 1
+    width = forward_width(program.n_qubits, n_lanes, least)
     return min(2 * width, MAX_WIDTH, n_lanes) if real is np.float32 else width
 
 

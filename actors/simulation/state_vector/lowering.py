@@ -21,6 +21,7 @@ from actors.simulation.state_vector.gate_algebra import (
     rotation,
     to_matrix,
 )
+from actors.simulation.state_vector.permutations import Step, compose, spread_bits
 from orchestrator.circuits.template import CircuitTemplate, Gate
 from orchestrator.errors import CircuitError
 
@@ -141,7 +142,7 @@ def _check_gate(template: CircuitTemplate, gate: Gate) -> None:
 
 @dataclass
 class _Lowering:
-    """The state of lowering: what has been emitted, then one pending permutation, then pending runs (in this order of time).
+    """The state of lowering: what has been emitted, then a pending run of permuting gates, then pending runs (in this order of time).
 
     Something pending may move before the permutation when they share no qubit, which is what lets a whole chain of CNOTs
     collapse although the rotations between them arrive one by one.
@@ -151,7 +152,7 @@ class _Lowering:
     runs: list[list[Rotation]] = field(init=False)
     first_turns: list[Turn | None] = field(init=False)
     operations: list[Operation] = field(default_factory=list)
-    permutation: Permute | None = None
+    permuting: list[Step] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.runs = [[] for _ in range(self.n_qubits)]
@@ -169,7 +170,7 @@ class _Lowering:
             self._emit_run(bit)
         permutation = monomial(gate)
         if permutation is not None:
-            self._permute(permutation, bits)
+            self.permuting.append(Step(permutation, bits))
         else:
             self._emit(Blocks(block_gate(gate), bits))
 
@@ -178,7 +179,7 @@ class _Lowering:
         for bit in range(self.n_qubits):
             self._emit_run(bit)
         first_turns = [turn for turn in self.first_turns if turn is not None]
-        return Lowered(first_turns, self.operations, self.permutation)
+        return Lowered(first_turns, self.operations, self._permutation() if self.permuting else None)
 
     def _emit_run(self, bit: int) -> None:
         rotations = _fuse(self.runs[bit])
@@ -190,32 +191,20 @@ class _Lowering:
             fixed = _fixed_monomial(rotations[0])
             if fixed is not None:
                 if not np.allclose(rotations[0].even, IDENTITY):
-                    self._permute(fixed, (bit,))
+                    self.permuting.append(Step(fixed, (bit,)))
                 return
         self._emit(Turn(bit, rotations))
 
     def _emit(self, operation: Operation) -> None:
-        if self.permutation is not None and self.permutation.bits & operation.bits:
-            self.operations.append(self.permutation)
-            self.permutation = None
+        if any(bit in operation.bits for step in self.permuting for bit in step.bits):
+            self.operations.append(self._permutation())
+            self.permuting = []
         self.operations.append(operation)
 
-    def _permute(self, gate: Monomial, bits: tuple[int, ...]) -> None:
-        """Put `gate`, acting on `bits`, after the pending permutation."""
-        rows = np.arange(2**self.n_qubits)
-        local = gather_bits(rows, bits)
-        outside = rows - spread_bits(local, bits)
-        source = outside + spread_bits(gate.source[local], bits)
-        phase = gate.phase[local]
-        touched = frozenset(bits)
-        if self.permutation is not None:
-            before = self.permutation
-            source, phase, touched = (
-                before.source[source],
-                phase * before.phase[source],
-                touched | before.bits,
-            )
-        self.permutation = Permute(source, phase, touched)
+    def _permutation(self) -> Permute:
+        """What is pending of it, composed."""
+        source, phase = compose(self.n_qubits, self.permuting)
+        return Permute(source, phase, frozenset(bit for step in self.permuting for bit in step.bits))
 
 
 def _fuse(run: list[Rotation]) -> tuple[Rotation, ...]:
@@ -236,19 +225,3 @@ def _fuse(run: list[Rotation]) -> tuple[Rotation, ...]:
 def _fixed_monomial(turn: Rotation) -> Monomial | None:
     fixed = Gate("fixed", (0,), None, np.zeros(1), to_matrix(turn.even)[None])
     return monomial(fixed)
-
-
-def gather_bits(rows: np.ndarray, bits: tuple[int, ...]) -> np.ndarray:
-    """The local index that each basis index holds at `bits`, the first bit the most significant."""
-    local = np.zeros_like(rows)
-    for bit in bits:
-        local = (local << 1) | ((rows >> bit) & 1)
-    return local
-
-
-def spread_bits(local: np.ndarray, bits: tuple[int, ...]) -> np.ndarray:
-    """The inverse: each local index put at `bits`, all other bits 0."""
-    rows = np.zeros_like(local)
-    for place, bit in enumerate(reversed(bits)):
-        rows |= ((local >> place) & 1) << bit
-    return rows

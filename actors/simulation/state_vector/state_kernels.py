@@ -10,37 +10,69 @@ rounded once.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from actors.simulation.jit import kernel
+from actors.simulation.state_vector.block_kernels import apply_block
+from actors.simulation.state_vector.complex_arithmetic import times, turned
+from actors.simulation.state_vector.permutation_kernels import permute, permute_phase
 from actors.simulation.state_vector.program import BLOCKS, GROW, PERMUTE, PERMUTE_PHASE, TURN
-from actors.simulation.vectors import fma, lanes_of, load, mul, neg, rounded, splat, store
+from actors.simulation.vectors import (
+    lanes_of,
+    load,
+    merge_1,
+    merge_2,
+    merge_4,
+    rounded,
+    splat,
+    split_1,
+    split_2,
+    split_4,
+    store,
+)
 
 TILE = 256
 """Elements of a tile row, at most (unless the block is wider): 4 rows of a one-qubit gate take 8 KB of the L1 cache."""
 
 
-@kernel
-def turned(xr, xi, yr, yi, ar, ai, br, bi):
-    """``[[a, -conj(b)], [b, conj(a)]] (x, y)`` as (real, imaginary) pairs, of scalars or vectors."""
-    return (
-        fma(ar, xr, fma(neg(ai), xi, fma(neg(br), yr, neg(mul(bi, yi))))),
-        fma(ar, xi, fma(ai, xr, fma(neg(br), yi, mul(bi, yr)))),
-        fma(br, xr, fma(neg(bi), xi, fma(ar, yr, mul(ai, yi)))),
-        fma(br, xi, fma(bi, xr, fma(ar, yi, neg(mul(ai, yr))))),
-    )
+def _turning(split: Any, merge: Any) -> Any:
+    @kernel
+    def turn_within(re, im, size, ar, ai, br, bi):
+        step = lanes_of(re)
+        var, vai, vbr, vbi = splat(ar), splat(ai), splat(br), splat(bi)
+        for i in range(0, size, 2 * step):
+            xr, yr = split(load(re, i), load(re, i + step))
+            xi, yi = split(load(im, i), load(im, i + step))
+            xr, xi, yr, yi = turned(xr, xi, yr, yi, var, vai, vbr, vbi)
+            upper, lower = merge(xr, yr), merge(xi, yi)
+            store(re, i, upper[0])
+            store(re, i + step, upper[1])
+            store(im, i, lower[0])
+            store(im, i + step, lower[1])
+
+    return turn_within
 
 
-@kernel
-def times(xr, xi, ar, ai):
-    """The complex product a x, of scalars or vectors."""
-    return fma(ar, xr, neg(mul(ai, xi))), fma(ar, xi, mul(ai, xr))
+turn_1, turn_2, turn_4 = _turning(split_1, merge_1), _turning(split_2, merge_2), _turning(split_4, merge_4)
+"""As `turn_uniform`, for a stride shorter than a vector; `size` is a multiple of two vectors."""
 
 
 @kernel
 def turn_uniform(re, im, size, stride, ar, ai, br, bi):
     """Apply ``[[a, -conj(b)], [b, conj(a)]]`` to the bit of `stride` in the first `size` elements, in place."""
     step = lanes_of(re)
+    if stride < step and size % (2 * step) == 0:
+        if stride == 1:
+            turn_1(re, im, size, ar, ai, br, bi)
+            return
+        if stride == 2:
+            turn_2(re, im, size, ar, ai, br, bi)
+            return
+        if stride == 4:
+            turn_4(re, im, size, ar, ai, br, bi)
+            return
     whole = stride - stride % step
     var, vai, vbr, vbi = splat(ar), splat(ai), splat(br), splat(bi)
     for base in range(0, size, 2 * stride):
@@ -102,86 +134,6 @@ def grow_lanes(re, im, size, tile):
             xr, xi = re[i], im[i]
             re[j], im[j] = times(xr, xi, br[k], bi[k])
             re[i], im[i] = times(xr, xi, ar[k], ai[k])
-
-
-@kernel
-def copy_row(source, start, target, to, length):
-    """``target[to : to + length] = source[start : start + length]``."""
-    step = lanes_of(source)
-    whole = length - length % step
-    for i in range(0, whole, step):
-        store(target, to + i, load(source, start + i))
-    for i in range(whole, length):
-        target[to + i] = source[start + i]
-
-
-@kernel
-def permute(re, im, out_re, out_im, width, source, inverse):
-    """``out[j] = in[source[j]]``, or with `inverse` ``out[source[j]] = in[j]``, row by row."""
-    for j in range(source.size):
-        a, b = (j, source[j]) if inverse else (source[j], j)
-        copy_row(re, a * width, out_re, b * width, width)
-        copy_row(im, a * width, out_im, b * width, width)
-
-
-@kernel
-def permute_phase(re, im, out_re, out_im, width, source, phase, inverse):
-    """``out[j] = phase[j] in[source[j]]``, or its inverse; `phase` is float64 [2, 2**n] (real, imaginary part)."""
-    for j in range(source.size):
-        a, b = (j, source[j]) if inverse else (source[j], j)
-        c = rounded(re, phase[0, j])
-        s = rounded(re, -phase[1, j] if inverse else phase[1, j])
-        for i in range(width):
-            out_re[b * width + i], out_im[b * width + i] = times(re[a * width + i], im[a * width + i], c, s)
-
-
-@kernel
-def insert_zeros(index, bits):
-    """`index` with a 0 put in at each of the ascending places `bits`."""
-    for k in range(bits.size):
-        low = index & ((np.int64(1) << bits[k]) - 1)
-        index = ((index - low) << 1) | low
-    return index
-
-
-@kernel
-def apply_block(re, im, n_qubits, width, bits, rows, tile):
-    """Multiply the rows ``base | rows[0..m-1]`` by an m x m matrix, for every `base` that is 0 at `bits`, in place.
-
-    tile: rows 2 (r m + c) and the next hold the real and imaginary part of entry (r, c), rows 2 m m and on are scratch.
-    """
-    m = rows.size
-    work = tile[2 * m * m : 2 * m * (m + 1)]
-    run = np.int64(1) << bits[0]  # rows that follow one another for the same base bits
-    length = min(run * width, tile.shape[1])
-    for outer in range((np.int64(1) << (n_qubits - bits.size)) // run):
-        start = insert_zeros(outer * run, bits) * width
-        for low in range(start, start + run * width, length):
-            for c in range(m):
-                at = low + rows[c] * width
-                in_re, in_im, x_re, x_im = (
-                    re[at : at + length],
-                    im[at : at + length],
-                    work[2 * c],
-                    work[2 * c + 1],
-                )
-                for i in range(length):
-                    x_re[i] = in_re[i]
-                    x_im[i] = in_im[i]
-            for r in range(m):
-                at = low + rows[r] * width
-                to_re, to_im = re[at : at + length], im[at : at + length]
-                for c in range(m):
-                    u_re, u_im = tile[2 * (r * m + c)], tile[2 * (r * m + c) + 1]
-                    x_re, x_im = work[2 * c], work[2 * c + 1]
-                    if c == 0:
-                        for i in range(length):
-                            to_re[i] = fma(u_re[i], x_re[i], -u_im[i] * x_im[i])
-                            to_im[i] = fma(u_re[i], x_im[i], u_im[i] * x_re[i])
-                    else:
-                        for i in range(length):
-                            to_re[i] = fma(u_re[i], x_re[i], fma(-u_im[i], x_im[i], to_re[i]))
-                            to_im[i] = fma(u_re[i], x_im[i], fma(u_im[i], x_re[i], to_im[i]))
 
 
 @kernel

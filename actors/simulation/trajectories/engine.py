@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from actors.noise.model import NoiseModel
-from actors.simulation.sizing import forward_width
+from actors.simulation.sizing import BLOCK_LANES, forward_width
 from actors.simulation.state_vector.coefficients import Angles
 from actors.simulation.state_vector.forward import Noise
 from actors.simulation.trajectories.loop import Rows, run_trajectories
@@ -70,7 +70,7 @@ class Trajectories:
                 displacement_start=job.displacement_start,
                 keys=np.ascontiguousarray(job.noise_keys, np.uint64),
             ),
-            self._width or forward_width(schedule.n_qubits, job.shots),
+            self._width or forward_width(schedule.n_qubits, job.shots, BLOCK_LANES),
             values,
         )
         return values

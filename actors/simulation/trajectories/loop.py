@@ -13,12 +13,12 @@ import numpy as np
 
 from actors.simulation.jit import allocating, entry_point, inlined, kernel, source_digest
 from actors.simulation.philox import fill_words
+from actors.simulation.state_vector.block_kernels import apply_block
 from actors.simulation.state_vector.coefficients import block_coefficients
 from actors.simulation.state_vector.measure_kernels import odd_parity
 from actors.simulation.state_vector.program import TURN
 from actors.simulation.state_vector.sampling import rotate_basis
 from actors.simulation.state_vector.state_kernels import (
-    apply_block,
     spread_tile,
     tile_length,
     tile_rows,
