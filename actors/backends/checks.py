@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -79,13 +80,15 @@ def _check_angles(n_angles: int, job: Job) -> None:
         )
     _check_indices("data_columns", job.data_columns, n_angles)
     # the entries of shared_angles at data_columns are ignored
-    if (
-        not np.isfinite(job.shared_angles).all()
-        and not np.isfinite(np.delete(job.shared_angles, job.data_columns)).all()
-    ):
+    if not _all_finite(job.shared_angles) and not _all_finite(np.delete(job.shared_angles, job.data_columns)):
         raise CircuitError("shared_angles holds a value that is not finite")
-    if not np.isfinite(job.data_angles).all():
+    if not _all_finite(job.data_angles):
         raise CircuitError("data_angles holds a value that is not finite")
+
+
+def _all_finite(values: np.ndarray) -> bool:
+    """Their sum of squares says so in a third of the time, unless it overflows."""
+    return math.isfinite(np.vdot(values, values)) or bool(np.isfinite(values).all())
 
 
 def _check_displacements(n_angles: int, job: Job) -> None:
