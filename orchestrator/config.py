@@ -8,7 +8,7 @@ imports no simulator, so a bad configuration is refused at once.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -17,7 +17,9 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
+    Tag,
     ValidationError,
     model_validator,
 )
@@ -56,6 +58,27 @@ GradientRuleName = Annotated[str, _registered("gradient rule", "auto")]
 BackendName = Annotated[str, _registered("backend")]
 NoiseModelName = Annotated[str, _registered("noise model")]
 
+
+def _check_pairs(pairs: Sequence[tuple[int, int]], n_qubits: int) -> None:
+    """Refuse custom entanglement of qubits that are not there, of a qubit with itself, or of the same two twice."""
+    seen: set[frozenset[int]] = set()
+    last = n_qubits - 1
+    for first, second in pairs:
+        near = [min(max(qubit, 0), last) for qubit in (first, second)]
+        if near[0] == near[1] and last:
+            near[1] += 1 if near[1] < last else -1
+        pair = [first, second]
+        if not (0 <= first <= last and 0 <= second <= last):
+            problem = f"the qubits are numbered from 0 to {last}"
+            raise ConfigError("model.entanglement", pair, problem, str(near) if last else None)
+        if first == second:
+            problem = "control and target are the same qubit"
+            raise ConfigError("model.entanglement", pair, problem, str(near) if last else None)
+        if frozenset(pair) in seen:
+            raise ConfigError("model.entanglement", pair, "these two qubits are joined already; leave it out")
+        seen.add(frozenset(pair))
+
+
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -64,6 +87,13 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 ThreadCount = Annotated[int | str, BeforeValidator(_thread_count)]
 IntTuple = Annotated[tuple[int, ...], Field(strict=False)]
 StrTuple = Annotated[tuple[str, ...], Field(strict=False)]
+Pair = Annotated[tuple[int, int], Field(strict=False)]
+Pairs = Annotated[tuple[Pair, ...], Field(strict=False)]
+# by its type and not by trial, so that a misspelled name is told of names and a malformed pair of pairs
+Entanglement = Annotated[
+    Annotated[EntanglementName, Tag("name")] | Annotated[Pairs, Tag("pairs")],
+    Discriminator(lambda value: "name" if isinstance(value, str) else "pairs"),
+]
 
 
 class Section(BaseModel):
@@ -118,11 +148,30 @@ class ModelConfig(Section):
 
     n_qubits: int = Field(8, ge=1, le=60, description="Number of qubits.")
     n_layers: PositiveInt = Field(2, description="Layers of the ansatz.")
-    feature_map: FeatureMapName = Field("angle", description="Data-dependent block.")
+    feature_map: FeatureMapName = Field(
+        "angle",
+        description="Data-dependent block: angle | amplitude (2**n_qubits features) | basis (features 0 or 1) | zz | iqp | "
+        "reuploading (trainable weights and biases, in every layer).",
+    )
     feature_axis: Literal["x", "y", "z"] = Field("y", description="Rotation axis of the angle feature map.")
     reuploading: bool = Field(False, description="Repeat the feature map before every layer.")
-    ansatz: AnsatzName = Field("three_rotation", description="Trainable block.")
-    entanglement: EntanglementName = Field("linear", description="Which qubits the CNOTs of a layer join.")
+    n_features: PositiveInt | None = Field(
+        None,
+        description="Features of the reuploading feature map; none: three per qubit. Every other map has a number of its own.",
+    )
+    feature_repeats: PositiveInt = Field(
+        2, description="zz, iqp: how often the block of Hadamards and phases is repeated."
+    )
+    ansatz: AnsatzName = Field(
+        "three_rotation",
+        description="Trainable block: three_rotation | hardware_efficient | strongly_entangling (rings of its own, whatever "
+        "model.entanglement says); with _separable at the end of its name the same rotations without entangling gates.",
+    )
+    entanglement: Entanglement = Field(
+        "linear",
+        description="Which qubits the two-qubit gates of a layer (and of zz, iqp) join: linear | circular | full, or a list of "
+        "pairs such as [[0, 1], [2, 3]].",
+    )
     observables: str | StrTuple = Field(
         "each",
         description="each | first | mean | parity, or a list such as ['Z0', 'Z0*Z1', '0.5*X0 - Z2'].",
@@ -148,14 +197,32 @@ class ModelConfig(Section):
         description="'module:function' returning an orchestrator.Model of your own; replaces the blocks above.",
     )
 
+    @model_validator(mode="after")
+    def _pairs_fit(self) -> Self:
+        if not isinstance(self.entanglement, str):
+            _check_pairs(self.entanglement, self.n_qubits)
+        return self
+
 
 class DataConfig(Section):
     """Where the samples come from and how they become features."""
 
     section_name: ClassVar[str] = "data"
 
-    name: Literal["breast_cancer", "digits", "iris", "wine", "arrays"] | None = Field(
-        None, description="A built-in data set; arrays: given in Python."
+    name: (
+        Literal[
+            "breast_cancer", "digits", "iris", "wine",
+            "linearly_separable", "hidden_manifold", "two_curves", "bars_and_stripes", "arrays",
+        ]
+        | None
+    ) = Field(
+        None,
+        description="A built-in data set: breast_cancer | digits | iris | wine (real), linearly_separable | hidden_manifold | "
+        "two_curves | bars_and_stripes (generated, with the published split of arXiv 2403.07059); arrays: given in Python.",
+    )  # fmt: skip
+    dimension: PositiveInt | None = Field(
+        None,
+        description="Features of a generated data set, 2 to 20; bars_and_stripes: pixels of its square images, e.g. 16.",
     )
     path: str | None = Field(
         None,
@@ -167,7 +234,10 @@ class DataConfig(Section):
         description="Feature columns (files); all numeric ones but the target if absent.",
     )
     classes: IntTuple | StrTuple | None = Field(None, description="Keep these classes only, in this order.")
-    test_fraction: Fraction = Field(0.2, description="Share of samples kept for the final test.")
+    test_fraction: Fraction = Field(
+        0.2,
+        description="Share of samples kept for the final test; generated data sets have a test split of their own.",
+    )
     validation_fraction: Fraction = Field(
         0.15, description="Share of the remaining samples kept for validation."
     )
@@ -202,8 +272,63 @@ class GradientConfig(Section):
 
     rule: GradientRuleName = Field(
         "auto",
-        description="auto | parameter_shift | adjoint; auto: adjoint where the backend is exact, else parameter_shift.",
+        description="auto | parameter_shift | adjoint | finite_difference | stochastic_parameter_shift | random_coordinate | spsa | "
+        "guided_spsa | natural_gradient; auto: adjoint where the backend is exact, else parameter_shift.",
     )
+    stencil: Literal["central", "forward"] = Field(
+        "central", description="finite_difference: two displaced circuits an angle, or one."
+    )
+    step: PositiveFloat | None = Field(
+        None,
+        description="finite_difference: displacement in radians; none: by the shots, so that bias and noise balance.",
+    )
+    fraction: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.25,
+        description="stochastic_parameter_shift: share of the trainable circuit parameters that a step differentiates by.",
+    )
+    perturbations: PositiveInt = Field(
+        1, description="spsa, guided_spsa: random directions averaged in a step, two circuits a sample each."
+    )
+    perturbation_size: PositiveFloat = Field(
+        0.1, description="spsa, guided_spsa: size c of a perturbation in the first step, in radians."
+    )
+    perturbation_decay: NonNegativeFloat = Field(
+        0.101, description="spsa, guided_spsa: step k perturbs by c / (k + 1)**decay."
+    )
+    metric: Literal["block", "full"] = Field(
+        "block", description="natural_gradient: Fubini-Study metric within levels of gates, or the whole one."
+    )
+    regularization: PositiveFloat = Field(
+        0.01, description="natural_gradient, qn_spsa: added to the metric's diagonal before solving."
+    )
+    guide_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.25, description="guided_spsa: share of a batch's samples differentiated by parameter shift."
+    )
+    shots_per_step: PositiveInt | None = Field(
+        None,
+        description="parameter_shift: shots of a whole step, shared out among its circuits in place of backend.shots; none: off.",
+    )
+    shot_allocation: Literal["uniform", "variance", "gradient"] = Field(
+        "variance",
+        description="With shots_per_step: the same for every circuit | where they lower the noise most, by the variances measured so "
+        "far | gradient: so too, and no more in all than pay (gCANS, arXiv 2108.10434).",
+    )
+    allocation_rate: PositiveFloat | None = Field(
+        None,
+        description="shot_allocation gradient: the learning rate of plain descent for which shots pay; none: the best, one over a bound "
+        "of the loss's second derivatives.",
+    )
+
+    @model_validator(mode="after")
+    def _budget_is_used(self) -> Self:
+        if self.shots_per_step is not None and self.rule not in ("auto", "parameter_shift"):
+            raise ConfigError(
+                "gradient.shots_per_step",
+                self.shots_per_step,
+                f"gradient.rule = {self.rule!r} shares out no shots; leave it out, or set gradient.rule = 'parameter_shift'",
+                "none",
+            )
+        return self
 
 
 class LossConfig(Section):

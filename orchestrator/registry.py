@@ -13,11 +13,20 @@ from typing import Any
 from orchestrator.errors import InputError, UnknownNameError
 
 FEATURE_MAPS = {
-    "angle": "orchestrator.models.feature_maps:AngleFeatureMap",
+    "angle": "orchestrator.models.feature_maps.angle:AngleFeatureMap",
+    "amplitude": "orchestrator.models.feature_maps.amplitude:AmplitudeFeatureMap",
+    "basis": "orchestrator.models.feature_maps.basis:BasisFeatureMap",
+    "zz": "orchestrator.models.feature_maps.phases:ZZFeatureMap",
+    "iqp": "orchestrator.models.feature_maps.phases:IQPFeatureMap",
+    "reuploading": "orchestrator.models.feature_maps.reuploading:ReuploadingFeatureMap",
 }
 ANSATZE = {
     "three_rotation": "orchestrator.models.ansatze:ThreeRotation",
     "hardware_efficient": "orchestrator.models.ansatze:HardwareEfficient",
+    "strongly_entangling": "orchestrator.models.ansatze:StronglyEntangling",
+    "three_rotation_separable": "orchestrator.models.ansatze:ThreeRotationSeparable",
+    "hardware_efficient_separable": "orchestrator.models.ansatze:HardwareEfficientSeparable",
+    "strongly_entangling_separable": "orchestrator.models.ansatze:StronglyEntanglingSeparable",
 }
 ENTANGLEMENTS = {
     "linear": "orchestrator.models.entanglement:linear",
@@ -47,6 +56,12 @@ SCHEDULES = {
 GRADIENT_RULES = {
     "parameter_shift": "orchestrator.gradients.parameter_shift:ParameterShift",
     "adjoint": "orchestrator.gradients.adjoint:Adjoint",
+    "finite_difference": "orchestrator.gradients.finite_difference:FiniteDifference",
+    "stochastic_parameter_shift": "orchestrator.gradients.stochastic_parameter_shift:StochasticParameterShift",
+    "random_coordinate": "orchestrator.gradients.random_coordinate:RandomCoordinate",
+    "spsa": "orchestrator.gradients.spsa:SPSA",
+    "natural_gradient": "orchestrator.gradients.natural_gradient:NaturalGradient",
+    "guided_spsa": "orchestrator.gradients.guided_spsa:GuidedSPSA",
 }
 BACKENDS = {
     "ideal": "actors.backends.ideal:IdealBackend",
@@ -57,6 +72,10 @@ NOISE_MODELS = {
     "aria-1": "actors.noise.presets:aria_1",
     "aria-2": "actors.noise.presets:aria_2",
     "forte-1": "actors.noise.presets:forte_1",
+}
+KERNELS = {
+    "fidelity": "orchestrator.kernels.fidelity:FidelityKernel",
+    "projected": "orchestrator.kernels.projected:ProjectedKernel",
 }
 REGISTRIES: dict[str, dict[str, str]] = {
     "feature map": FEATURE_MAPS,
@@ -69,6 +88,7 @@ REGISTRIES: dict[str, dict[str, str]] = {
     "gradient rule": GRADIENT_RULES,
     "backend": BACKENDS,
     "noise model": NOISE_MODELS,
+    "kernel": KERNELS,
 }
 
 

@@ -32,6 +32,19 @@ class Angles(NamedTuple):
     data: np.ndarray
 
 
+class Slopes(NamedTuple):
+    """d angle / d parameter, for the Q pairs of them that have one.
+
+    Attributes:
+        param, angle: int64 [Q], ordered by parameter, each pair once.
+        weight: float64 [S, Q], or [1, Q] where it is the same for all samples.
+    """
+
+    param: np.ndarray
+    angle: np.ndarray
+    weight: np.ndarray
+
+
 @dataclass(frozen=True, eq=False)
 class AngleMap:
     """T terms over K angles, P parameters and F features.
@@ -133,6 +146,35 @@ class AngleMap:
             gradient = gradient + _summed(self.param[mixed], weight, self.n_params)
         return gradient
 
+    def slopes(self, features: np.ndarray) -> Slopes:
+        """How the parameters move the angles at features [S, F]."""
+        owned = self.param >= 0
+        (param, angle), pair = self.pairs, self._pair_of_term
+        plain = self.monomial[owned] < 0
+        coefficient = self.coefficient[owned]
+        constant = _summed(pair[plain], coefficient[plain], len(param))
+        if plain.all():
+            return Slopes(param, angle, constant[None])
+        shape = (len(self.exponents), len(param))
+        place = self.monomial[owned][~plain] * shape[1] + pair[~plain]
+        mixing = _summed(place, coefficient[~plain], shape[0] * shape[1]).reshape(shape)
+        return Slopes(param, angle, constant + np.einsum("sj,jq->sq", self.encode(features), mixing))
+
+    @cached_property
+    def pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """(parameter, angle), int64 [Q] each: every distinct pair of which the first moves the second, by parameter."""
+        code = np.unique(self._code)
+        return code // self.n_angles, code % self.n_angles
+
+    @cached_property
+    def _pair_of_term(self) -> np.ndarray:
+        return np.unique(self._code, return_inverse=True)[1]
+
+    @property
+    def _code(self) -> np.ndarray:
+        owned = self.param >= 0
+        return self.param[owned] * self.n_angles + self.angle[owned]
+
     @cached_property
     def _is_plain(self) -> bool:
         return bool((self.exponents.sum(axis=1) == 1).all())
@@ -143,6 +185,16 @@ def _summed(index: np.ndarray, weights: np.ndarray, length: int) -> np.ndarray:
     return np.bincount(index, weights, length).astype(
         np.float64, copy=False
     )  # of nothing, numpy counts in integers
+
+
+def scattered(values: np.ndarray, index: np.ndarray, length: int) -> np.ndarray:
+    """float64 [..., length]: values [..., Q] summed by index [Q], in order."""
+    found = np.zeros((*values.shape[:-1], length))
+    if len(index):
+        order = np.argsort(index, kind="stable")
+        distinct, begin = np.unique(index[order], return_index=True)
+        found[..., distinct] = np.add.reduceat(values[..., order], begin, axis=-1)
+    return found
 
 
 def _polynomial(expression: sympy.Expr, positions: dict[sympy.Symbol, int]) -> dict[tuple[int, ...], float]:

@@ -1,13 +1,14 @@
 """Ansätze: the trainable block of a circuit, layer by layer.
 
 An ansatz is a class with `params_per_layer` and `layer`, one entry in `orchestrator.registry.ANSATZE`. Every angle it writes is a
-symbol of its own, so each gate can be shifted apart from the others.
+symbol of its own, so each gate can be shifted apart from the others. The separable twin of an ansatz has its rotations and its
+parameters, and no entangling gate: what it learns needs no entanglement.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import cirq
 import sympy
@@ -29,10 +30,20 @@ class Ansatz(Protocol):
         ...
 
 
+@runtime_checkable
+class PairingAnsatz(Protocol):
+    """An ansatz that says itself which qubits its entangling gates join, in place of ``model.entanglement``."""
+
+    def pairs(self, n_qubits: int, layer: int) -> Pairs:
+        """The pairs of layer number `layer`, from 0 on."""
+        ...
+
+
 class _RotationLayers:
-    """Rotations of every qubit about the axes of `rotations` in turn, then CNOTs along the pairs."""
+    """Rotations of every qubit about the axes of `rotations` in turn, then CNOTs along the pairs unless it is separable."""
 
     rotations: tuple[Callable[[Any], cirq.Gate], ...] = ()
+    is_separable = False
 
     def params_per_layer(self, n_qubits: int) -> int:
         """One parameter per qubit and rotation."""
@@ -46,7 +57,7 @@ class _RotationLayers:
         for qubit in qubits:
             for rotation in self.rotations:
                 yield rotation(next(values))(qubit)
-        for control, target in pairs:
+        for control, target in () if self.is_separable else pairs:
             yield cirq.CNOT(qubits[control], qubits[target])
 
 
@@ -60,3 +71,38 @@ class HardwareEfficient(_RotationLayers):
     """RY, RZ on every qubit per layer, then CNOTs: 2·n·L parameters (Kandala et al., arXiv 1704.05018, with CNOTs)."""
 
     rotations = (cirq.ry, cirq.rz)
+
+
+class StronglyEntangling(_RotationLayers):
+    """RZ, RY, RZ on every qubit per layer, then a ring of CNOTs: 3·n·L parameters (after Schuld et al., arXiv 1804.00633).
+
+    In layer l, from 0 on, qubit i controls qubit i + r mod n with the range r = l mod (n - 1) + 1, whatever
+    ``model.entanglement`` says.
+    """
+
+    rotations = (cirq.rz, cirq.ry, cirq.rz)
+
+    def pairs(self, n_qubits: int, layer: int) -> Pairs:
+        """The ring of this layer; of one qubit, none."""
+        if n_qubits == 1:
+            return []
+        reach = layer % (n_qubits - 1) + 1
+        return [(i, (i + reach) % n_qubits) for i in range(n_qubits)]
+
+
+class ThreeRotationSeparable(ThreeRotation):
+    """`ThreeRotation` without its CNOTs."""
+
+    is_separable = True
+
+
+class HardwareEfficientSeparable(HardwareEfficient):
+    """`HardwareEfficient` without its CNOTs."""
+
+    is_separable = True
+
+
+class StronglyEntanglingSeparable(StronglyEntangling):
+    """`StronglyEntangling` without its CNOTs."""
+
+    is_separable = True

@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from itertools import combinations
 
+from orchestrator.config import ModelConfig
+from orchestrator.registry import resolve
+
+
+def pairs_of(config: ModelConfig) -> list[tuple[int, int]]:
+    """The pairs that ``model.entanglement`` names or, custom, lists."""
+    if not isinstance(config.entanglement, str):
+        return list(config.entanglement)
+    return list(resolve("entanglement", config.entanglement)(config.n_qubits))
+
 
 def linear(n_qubits: int) -> list[tuple[int, int]]:
     """(0,1), (1,2), ..., (n-2, n-1)."""

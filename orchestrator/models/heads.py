@@ -26,7 +26,7 @@ class Head(Protocol):
     def backward(
         self, params: np.ndarray, observables: np.ndarray, gradient: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """From dL/d outputs [S, C]: dL/d observables [S, M] and dL/d params [n_params]."""
+        """From dL/d outputs [S, C]: dL/d observables [S, M], and what each sample adds to dL/d params, [S, n_params]."""
         ...
 
 
@@ -58,7 +58,7 @@ class NoHead:
         self, params: np.ndarray, observables: np.ndarray, gradient: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """The gradient, scaled."""
-        return self.scale * gradient, np.empty(0)
+        return self.scale * gradient, np.empty((len(gradient), 0))
 
 
 class LinearHead:
@@ -88,7 +88,5 @@ class LinearHead:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Gradients of the affine map."""
         matrix, _ = self._split(params)
-        of_matrix = np.einsum("sc,sm->cm", gradient, observables)
-        return np.einsum("sc,cm->sm", gradient, matrix), np.concatenate(
-            [of_matrix.ravel(), gradient.sum(axis=0)]
-        )
+        of_matrix = (gradient[:, :, None] * observables[:, None, :]).reshape(len(gradient), -1)
+        return np.einsum("sc,cm->sm", gradient, matrix), np.concatenate([of_matrix, gradient], axis=1)

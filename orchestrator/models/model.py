@@ -17,7 +17,9 @@ from orchestrator.circuits.measured import MeasuredCircuit
 from orchestrator.circuits.template import CircuitTemplate
 from orchestrator.config import ModelConfig
 from orchestrator.errors import CircuitError, ConfigError, InputError
-from orchestrator.models.angle_map import AngleMap, Angles
+from orchestrator.models.angle_map import AngleMap, Angles, Slopes
+from orchestrator.models.blocks import blocks_of
+from orchestrator.models.feature_maps.transform import FeatureTransform
 from orchestrator.models.heads import Head
 from orchestrator.models.observables import Readout, readout
 from orchestrator.registry import import_path, resolve
@@ -39,6 +41,7 @@ class Model:
         head_name, output_scale: how the head was made.
         frozen: bool [P]: parameters that stay as they are.
         initial_scale: standard deviation of the initial circuit parameters, radians.
+        transform: the classical step of the feature map in front of the angle map, if it has one.
     """
 
     template: CircuitTemplate
@@ -50,6 +53,7 @@ class Model:
     circuit_param_names: tuple[str, ...]
     frozen: np.ndarray
     initial_scale: float
+    transform: FeatureTransform | None = None
 
     @classmethod
     def from_circuit(
@@ -126,11 +130,11 @@ class Model:
                     f"model.circuit = {config.circuit!r} returned {type(made).__name__}, not an orchestrator.Model"
                 )
             return made
-        circuit, params, features = _blocks(config)
-        return cls.from_circuit(
-            circuit,
-            params=params,
-            features=features,
+        blocks = blocks_of(config)
+        model = cls.from_circuit(
+            blocks.circuit,
+            params=blocks.params,
+            features=blocks.inputs,
             observables=config.observables,
             head=config.head,
             n_outputs=n_outputs,
@@ -138,6 +142,7 @@ class Model:
             initial_scale=config.initial_scale,
             frozen=config.frozen,
         )
+        return replace(model, transform=blocks.transform)
 
     @cached_property
     def measured(self) -> MeasuredCircuit:
@@ -147,7 +152,7 @@ class Model:
     @property
     def n_features(self) -> int:
         """F, the columns that `angles` takes."""
-        return self.angle_map.n_features
+        return self.angle_map.n_features if self.transform is None else self.transform.n_features
 
     @property
     def n_outputs(self) -> int:
@@ -167,8 +172,19 @@ class Model:
     @cached_property
     def differentiated_angles(self) -> np.ndarray:
         """int64: the angles whose derivative a gradient needs. Frozen parameters need none."""
-        trainable = ~self.frozen[: self.n_circuit_params]
-        moved = self.angle_map.moved_by(trainable)
+        return self.angles_moved_by(~self.frozen[: self.n_circuit_params])
+
+    @cached_property
+    def trainable(self) -> np.ndarray:
+        """bool [P_circuit]: circuit parameters that are not frozen and move some angle that is felt."""
+        mask = np.zeros(self.n_circuit_params, bool)
+        param, angle = self.angle_map.pairs
+        mask[param[np.isin(angle, self.differentiated_angles)]] = True
+        return mask & ~self.frozen[: self.n_circuit_params]
+
+    def angles_moved_by(self, mask: np.ndarray) -> np.ndarray:
+        """int64: the angles, felt by some state, that a circuit parameter of the bool mask [P_circuit] moves."""
+        moved = self.angle_map.moved_by(mask)
         felt = [k for k in moved if self.template.gate_of_angle[k].frequencies]
         return np.array(felt, np.int64)
 
@@ -184,7 +200,19 @@ class Model:
 
     def angles(self, params: np.ndarray, features: np.ndarray) -> Angles:
         """Gate angles for params [P] and features [S, F]."""
-        return self.angle_map.angles(params[: self.n_circuit_params], features)
+        return self.angle_map.angles(params[: self.n_circuit_params], self.inputs(features))
+
+    def inputs(self, features: np.ndarray) -> np.ndarray:
+        """What the angle map takes, [S, F'], from features [S, F]: themselves, where the feature map has no classical step.
+
+        Raises:
+            DataError: the feature map cannot encode a row.
+        """
+        return features if self.transform is None else self.transform(features)
+
+    def slopes(self, features: np.ndarray) -> Slopes:
+        """d angle / d circuit parameter at features [S, F]."""
+        return self.angle_map.slopes(self.inputs(features))
 
     def outputs(self, params: np.ndarray, values: np.ndarray) -> np.ndarray:
         """Outputs [S, C] from expectation values [S, M_p] of the Pauli strings."""
@@ -208,42 +236,32 @@ class Model:
             dL/d params [P], zero for frozen ones.
         """
         of_values, of_head = self.backward(params, values, output_gradient)
-        return self.pullback(features, np.einsum("sp,spk->sk", of_values, jacobian), of_head)
+        return self.pullback(features, np.einsum("sp,spk->sk", of_values, jacobian), of_head.sum(axis=0))
 
     def backward(
         self, params: np.ndarray, values: np.ndarray, output_gradient: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """From dL/d outputs [S, C]: dL/d expectation values [S, M_p] and dL/d head parameters."""
+        """From dL/d outputs [S, C]: dL/d expectation values [S, M_p], and what each sample adds to dL/d head parameters, [S, P_head]."""
         head_params = params[self.n_circuit_params :]
         of_observables, of_head = self.head.backward(head_params, self._observables(values), output_gradient)
         return np.einsum("sm,mp->sp", of_observables, self.readout.matrix), of_head
 
-    def pullback(self, features: np.ndarray, of_angles: np.ndarray, of_head: np.ndarray) -> np.ndarray:
-        """dL/d params [P], zero for frozen ones, from dL/d `differentiated_angles` [S, Kj] and dL/d head parameters."""
+    def pullback(
+        self,
+        features: np.ndarray,
+        of_angles: np.ndarray,
+        of_head: np.ndarray,
+        wanted: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """dL/d params [P], zero for frozen ones, from dL/d angles `wanted` (`differentiated_angles` if absent) [S, Kj] and dL/d head
+        parameters [P_head]."""
         of_all = np.zeros((len(features), self.template.n_angles))
-        of_all[:, self.differentiated_angles] = of_angles
-        gradient = np.concatenate([self.angle_map.pullback(of_all, features), of_head])
+        of_all[:, self.differentiated_angles if wanted is None else wanted] = of_angles
+        gradient = np.concatenate([self.angle_map.pullback(of_all, self.inputs(features)), of_head])
         return np.where(self.frozen, 0.0, gradient)
 
     def _observables(self, values: np.ndarray) -> np.ndarray:
         return np.einsum("sp,mp->sm", values, self.readout.matrix) + self.readout.offset
-
-
-def _blocks(config: ModelConfig) -> tuple[cirq.Circuit, list[sympy.Symbol], list[sympy.Symbol]]:
-    """Feature map and ansatz, layer by layer: the circuit, its parameters and its features."""
-    qubits = cirq.LineQubit.range(config.n_qubits)
-    feature_map = resolve("feature map", config.feature_map)(config)
-    ansatz = resolve("ansatz", config.ansatz)()
-    pairs = resolve("entanglement", config.entanglement)(config.n_qubits)
-    features = [sympy.Symbol(f"x{i}") for i in range(feature_map.n_features)]
-    per_layer = ansatz.params_per_layer(config.n_qubits)
-    params = [sympy.Symbol(f"p{i}") for i in range(per_layer * config.n_layers)]
-    operations: list[cirq.Operation] = []
-    for layer in range(config.n_layers):
-        if layer == 0 or config.reuploading:
-            operations += feature_map.operations(qubits, features)
-        operations += ansatz.layer(qubits, params[layer * per_layer : (layer + 1) * per_layer], pairs)
-    return cirq.Circuit(operations), params, features
 
 
 def _natural(symbol: sympy.Symbol) -> tuple[Any, ...]:

@@ -1,13 +1,18 @@
-"""A Model as plain JSON and arrays, and back: no pickle, and nothing of the code that built it is needed to load it."""
+"""A Model as plain JSON and arrays, and back: no pickle, and nothing of the code that built it is needed to load it.
+
+A classical step in front of the angle map is stored by the name of its feature map.
+"""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from orchestrator.circuits.from_cirq import template_from_json
 from orchestrator.models.angle_map import AngleMap
+from orchestrator.models.feature_maps.transform import FeatureTransform
 from orchestrator.models.model import Model
 from orchestrator.models.observables import Readout
 from orchestrator.registry import resolve
@@ -28,6 +33,7 @@ def model_to_plain(model: Model) -> tuple[dict[str, Any], dict[str, np.ndarray]]
         "output_scale": model.output_scale,
         "circuit_param_names": list(model.circuit_param_names),
         "initial_scale": model.initial_scale,
+        "transform": None if model.transform is None else asdict(model.transform),
     }
     arrays = {f"angle_map/{name}": getattr(model.angle_map, name) for name in _MAP_ARRAYS}
     arrays |= {
@@ -54,6 +60,7 @@ def model_from_plain(description: dict[str, Any], arrays: dict[str, np.ndarray])
         tuple(description["observable_names"]),
     )
     scale = description["output_scale"]
+    transform = description.get("transform")  # models of version 0.1.0 have none
     return Model(
         template=template,
         angle_map=mapping,
@@ -64,4 +71,5 @@ def model_from_plain(description: dict[str, Any], arrays: dict[str, np.ndarray])
         circuit_param_names=tuple(description["circuit_param_names"]),
         frozen=arrays["frozen"].astype(bool),
         initial_scale=description["initial_scale"],
+        transform=None if transform is None else FeatureTransform(**transform),
     )

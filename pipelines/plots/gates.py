@@ -123,7 +123,10 @@ def _describe_term(model: Model, term: int) -> str:
         factors.append(model.circuit_param_names[mapping.param[term]])
     if mapping.monomial[term] >= 0:
         powers = mapping.exponents[mapping.monomial[term]]
-        factors += [f"x{f}" + (f"^{powers[f]}" if powers[f] > 1 else "") for f in np.flatnonzero(powers)]
+        letter = "x" if model.transform is None else "t"  # t: what the feature map computes of the features
+        factors += [
+            f"{letter}{f}" + (f"^{powers[f]}" if powers[f] > 1 else "") for f in np.flatnonzero(powers)
+        ]
     coefficient = float(mapping.coefficient[term])
     if coefficient != 1.0 or not factors:
         factors.insert(0, f"{coefficient:.3g}")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
+import functools
 import io
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cirq
@@ -15,14 +15,12 @@ import sympy
 
 from orchestrator import registry
 from orchestrator.circuits.from_cirq import template_from_circuit
-from orchestrator.circuits.measured import MeasuredCircuit
 from orchestrator.circuits.template import CircuitTemplate
 from orchestrator.config import ModelConfig, OptimizerConfig
-from orchestrator.coordinator import Coordinator
-from orchestrator.models.angle_map import AngleMap, Angles
+from orchestrator.models.angle_map import AngleMap
+from orchestrator.models.feature_maps.base import TrainableFeatureMap
 from orchestrator.models.model import Model
 from orchestrator.optimizers.build import build_optimizer
-from orchestrator.planning.plan import EvaluationPlan
 from orchestrator.registry import resolve
 
 SIZES = (1, 2, 3, 4)
@@ -56,24 +54,90 @@ def unitary_of(template: CircuitTemplate, angles: np.ndarray) -> np.ndarray:
 # --- Feature maps, ansätze, entanglements ------------------------------
 
 
+def rotated(axis: str, angle: float, state: np.ndarray) -> np.ndarray:
+    """exp(-i angle/2 P) of one qubit's state."""
+    pauli = {"x": [[0, 1], [1, 0]], "y": [[0, -1j], [1j, 0]], "z": [[1, 0], [0, -1]]}[axis]
+    return np.cos(angle / 2) * state - 1j * np.sin(angle / 2) * (np.array(pauli) @ state)
+
+
+def product(factors: Sequence[np.ndarray]) -> np.ndarray:
+    """Tensor product, qubit 0 first."""
+    return functools.reduce(np.kron, factors)
+
+
+ZERO, PLUS = np.array([1, 0]), np.array([1, 1]) / np.sqrt(2)
+
+
+def angle_state(x: np.ndarray, config: ModelConfig, params: np.ndarray) -> np.ndarray:
+    start = PLUS if config.feature_axis == "z" else ZERO
+    return product([rotated(config.feature_axis, angle, start) for angle in x])
+
+
+def basis_state(x: np.ndarray, config: ModelConfig, params: np.ndarray) -> np.ndarray:
+    return np.eye(2 ** len(x))[int("".join(str(int(bit)) for bit in x), 2)]
+
+
+def phase_state(single: np.ndarray, pair: Callable[[int, int], float], repeats: int) -> np.ndarray:
+    """(exp(-i/2 [sum_i single_i Z_i + sum_(i<j) pair(i, j) Z_i Z_j]) H)^repeats |0...0>."""
+    n = len(single)
+    z = np.array(list(itertools.product([1, -1], repeat=n)))
+    exponent = z @ single
+    for i, j in itertools.combinations(range(n), 2):
+        exponent = exponent + pair(i, j) * z[:, i] * z[:, j]
+    hadamards = product([np.array([[1, 1], [1, -1]]) / np.sqrt(2)] * n)
+    state = np.eye(2**n)[0]
+    for _ in range(repeats):
+        state = np.exp(-0.5j * exponent) * (hadamards @ state)
+    return state
+
+
+def zz_state(x: np.ndarray, config: ModelConfig, params: np.ndarray) -> np.ndarray:
+    return phase_state(2 * x, lambda i, j: 2 * (np.pi - x[i]) * (np.pi - x[j]), config.feature_repeats)
+
+
+def iqp_state(x: np.ndarray, config: ModelConfig, params: np.ndarray) -> np.ndarray:
+    return phase_state(x, lambda i, j: x[i] * x[j], config.feature_repeats)
+
+
+def reuploaded_state(x: np.ndarray, config: ModelConfig, params: np.ndarray) -> np.ndarray:
+    turns = (params[0::2] * x + params[1::2]).reshape(-1, 3)
+    return product([rotated("y", c, rotated("z", b, rotated("y", a, ZERO))) for a, b, c in turns])
+
+
+# From features [F], a configuration with full entanglement and the map's parameters to the state, by the formula: a new map adds one.
+ENCODED: dict[str, Callable[[np.ndarray, ModelConfig, np.ndarray], np.ndarray]] = {
+    "angle": angle_state,
+    "amplitude": lambda x, config, params: x / np.linalg.norm(x),
+    "basis": basis_state,
+    "zz": zz_state,
+    "iqp": iqp_state,
+    "reuploading": reuploaded_state,
+}
+
+
+def feature_block(name: str, config: ModelConfig) -> tuple[Any, list[sympy.Symbol], list[sympy.Symbol]]:
+    """Of a feature map: what makes its operations, the symbols for its inputs and those for its parameters."""
+    block, qubits = resolve("feature map", name)(config), cirq.LineQubit.range(config.n_qubits)
+    inputs = list(sympy.symbols(f"x0:{getattr(block, 'n_inputs', block.n_features)}"))
+    if not isinstance(block, TrainableFeatureMap):
+        return lambda: block.operations(qubits, inputs), inputs, []
+    params = list(sympy.symbols(f"p0:{block.params_per_layer(config.n_qubits)}"))
+    return lambda: block.layer(qubits, params, inputs), inputs, params
+
+
 def blocks() -> list[Any]:
     """(operations, symbols) of every feature map and every ansatz with every entanglement, for one to four qubits."""
     found = []
     for n in SIZES:
         qubits = cirq.LineQubit.range(n)
         for name in registry.FEATURE_MAPS:
-            block = resolve("feature map", name)(ModelConfig(n_qubits=n))
-            symbols = list(sympy.symbols(f"x0:{block.n_features}"))
-            found.append(
-                pytest.param(
-                    lambda b=block, q=qubits, s=symbols: b.operations(q, s), symbols, n, id=f"{name}-{n}"
-                )
-            )
+            make, inputs, params = feature_block(name, ModelConfig(n_qubits=n))
+            found.append(pytest.param(make, [*inputs, *params], n, id=f"{name}-{n}"))
         for name, pattern in itertools.product(registry.ANSATZE, ENTANGLEMENT_NAMES):
             ansatz, pairs = resolve("ansatz", name)(), resolve("entanglement", pattern)(n)
             symbols = list(sympy.symbols(f"p0:{ansatz.params_per_layer(n)}"))
-            make = lambda a=ansatz, q=qubits, s=symbols, p=pairs: a.layer(q, s, p)  # noqa: E731
-            found.append(pytest.param(make, symbols, n, id=f"{name}-{pattern}-{n}"))
+            layer = lambda a=ansatz, q=qubits, s=symbols, p=pairs: a.layer(q, s, p)  # noqa: E731
+            found.append(pytest.param(layer, symbols, n, id=f"{name}-{pattern}-{n}"))
     return found
 
 
@@ -120,16 +184,62 @@ def test_ansatz_parameters_are_linear(name: str) -> None:
 @pytest.mark.parametrize("axis", ["x", "y", "z"])
 def test_feature_map_is_felt_by_the_state(name: str, axis: Any) -> None:
     """Applied to |0>, every feature changes the state, for every axis."""
-    block = resolve("feature map", name)(ModelConfig(n_qubits=3, feature_axis=axis))
-    symbols = list(sympy.symbols(f"x0:{block.n_features}"))
-    circuit = cirq.Circuit(block.operations(cirq.LineQubit.range(3), symbols))
+    make, inputs, params = feature_block(name, ModelConfig(n_qubits=3, feature_axis=axis))
+    circuit = cirq.Circuit(make())
 
     def state(point: dict[sympy.Symbol, float]) -> np.ndarray:
         return cirq.final_state_vector(cirq.resolve_parameters(circuit, point), dtype=np.complex128)
 
-    base = dict.fromkeys(symbols, 0.3)
-    for symbol in symbols:
+    base = dict.fromkeys(inputs, 0.3) | dict.fromkeys(params, 0.8)
+    for symbol in inputs:
         assert abs(np.vdot(state(base), state(base | {symbol: 0.9}))) < 1 - 1e-3
+
+
+@pytest.mark.parametrize("name", registry.FEATURE_MAPS)
+@pytest.mark.parametrize("axis", ["x", "y", "z"])
+@pytest.mark.parametrize("n_qubits", SIZES)
+def test_encoding_prepares_the_state_of_its_formula(name: str, axis: Any, n_qubits: int) -> None:
+    """Through the whole model, from features to state vector; the ansatz, at zero, does nothing."""
+    config = ModelConfig(
+        n_qubits=n_qubits, n_layers=1, feature_map=name, feature_axis=axis, feature_repeats=n_qubits, entanglement="full",
+        ansatz="three_rotation_separable",
+    )  # fmt: skip
+    model, rng = Model.from_config(config), np.random.default_rng(n_qubits)
+    features = rng.normal(0.0, 1.5, (5, model.n_features))
+    if name == "basis":
+        features = (features > 0).astype(float)
+    of_map = rng.uniform(-3, 3, model.n_circuit_params - 3 * n_qubits)
+    params = np.concatenate([of_map, np.zeros(model.n_params - len(of_map))])
+    angles, circuit = model.angles(params, features), model.template.circuit()
+    for row, values in zip(angles.data, features, strict=True):
+        point = angles.shared.copy()
+        point[angles.columns] = row
+        resolved = cirq.resolve_parameters(circuit, {f"a{k}": v for k, v in enumerate(point.tolist())})
+        found = cirq.final_state_vector(resolved, dtype=np.complex128)
+        expected = ENCODED[name](values, config, of_map)
+        assert np.linalg.norm(expected) == pytest.approx(1, abs=1e-12)
+        assert abs(np.vdot(expected, found)) ** 2 >= 1 - 1e-10
+
+
+@pytest.mark.parametrize("name", [name for name in registry.ANSATZE if not name.endswith("_separable")])
+@pytest.mark.parametrize("n_qubits", SIZES)
+def test_ansatz_has_a_separable_twin(name: str, n_qubits: int) -> None:
+    """The same rotations at the same parameters, and no gate on more than one qubit."""
+    ansatz, twin = resolve("ansatz", name)(), resolve("ansatz", f"{name}_separable")()
+    n_params = ansatz.params_per_layer(n_qubits)
+    assert twin.params_per_layer(n_qubits) == n_params
+    qubits, symbols = cirq.LineQubit.range(n_qubits), list(sympy.symbols(f"p0:{n_params}"))
+    pairs = [(i, i + 1) for i in range(n_qubits - 1)]
+    layers = [list(a.layer(qubits, symbols, pairs)) for a in (ansatz, twin)]
+    assert [op for op in layers[0] if len(op.qubits) == 1] == layers[1]
+    assert any(len(op.qubits) > 1 for op in layers[0]) == (n_qubits > 1)
+    models = [
+        Model.from_config(ModelConfig(n_qubits=n_qubits, n_layers=4, ansatz=a, entanglement="full"))
+        for a in (name, f"{name}_separable")
+    ]
+    assert models[0].n_circuit_params == models[1].n_circuit_params
+    assert all(len(gate.qubits) == 1 for gate in models[1].template.gates)
+    assert any(len(gate.qubits) > 1 for gate in models[0].template.gates) == (n_qubits > 1)
 
 
 @pytest.mark.parametrize("name", ENTANGLEMENT_NAMES)
@@ -155,16 +265,20 @@ def test_configured_model(feature_map: str, ansatz: str, entanglement: str) -> N
     )
     model, again = Model.from_config(config), Model.from_config(config)
     assert model.measured.key == again.measured.key
-    assert model.n_circuit_params == 2 * resolve("ansatz", ansatz)().params_per_layer(3)
-    assert model.n_features == resolve("feature map", feature_map)(config).n_features
+    block = resolve("feature map", feature_map)(config)
+    is_trainable = isinstance(block, TrainableFeatureMap)
+    of_map = block.params_per_layer(3) if is_trainable else 0
+    assert model.n_circuit_params == 2 * (of_map + resolve("ansatz", ansatz)().params_per_layer(3))
+    assert model.n_features == block.n_features
     params = model.initial_params(1)
     assert params.shape == (model.n_params,)
-    angles = model.angles(params, np.zeros((4, model.n_features)))
+    angles = model.angles(params, np.ones((4, model.n_features)))
     assert angles.shared.shape == (model.template.n_angles,)
     assert angles.data.shape == (4, len(angles.columns))
     for repeated in (False, True):
         reuploaded = Model.from_config(config.model_copy(update={"reuploading": repeated}))
-        assert (len(reuploaded.angle_map.data_columns) == 2 * len(model.angle_map.data_columns)) == repeated
+        times = 2 if repeated and not is_trainable else 1  # a trainable map is in both layers as it is
+        assert len(reuploaded.angle_map.data_columns) == times * len(model.angle_map.data_columns)
 
 
 # --- Heads ------------------------------
@@ -184,8 +298,9 @@ def test_head(name: str, n_outputs: int) -> None:
     observables, weights = rng.uniform(-1, 1, (4, n_outputs)), rng.normal(size=(4, n_outputs))
     assert head.forward(params, observables).shape == (4, n_outputs)
     of_observables, of_params = head.backward(params, observables, weights)
+    assert of_params.shape == (4, head.n_params)
     np.testing.assert_allclose(
-        of_params, slopes(lambda p: np.sum(weights * head.forward(p, observables)), params), atol=1e-9
+        of_params.sum(axis=0), slopes(lambda p: np.sum(weights * head.forward(p, observables)), params), atol=1e-9
     )
     flat = slopes(lambda o: np.sum(weights * head.forward(params, o.reshape(4, -1))), observables.ravel())
     np.testing.assert_allclose(of_observables.ravel(), flat, atol=1e-9)
@@ -336,65 +451,3 @@ def test_schedule(name: str) -> None:
     assert all(0 < later <= earlier * (1 + 1e-12) for earlier, later in itertools.pairwise(rates))
     assert [schedule(config, epoch, 30, history[:epoch]) for epoch in reversed(range(30))] == rates[::-1]
     assert schedule(config, 0, 1, []) == pytest.approx(0.3)
-
-
-# --- Gradient rules ------------------------------
-
-
-@pytest.fixture(scope="module")
-def coordinator() -> Coordinator:
-    """The exact backend, in this process."""
-    from actors.serial import SerialDispatcher
-
-    backend = resolve("backend", "ideal")()
-    return Coordinator(SerialDispatcher(backend), backend.capabilities)
-
-
-def rule_template() -> CircuitTemplate:
-    """Rotations, a controlled rotation, a power of ISWAP and one of the Mølmer-Sørensen gate: frequencies 1, ½ and 1, 1."""
-    q = cirq.LineQubit.range(3)
-    s = sympy.symbols("s0:7")
-    return template_from_circuit(
-        cirq.Circuit(
-            cirq.ry(s[0])(q[0]), cirq.rx(s[1])(q[1]), cirq.ry(s[2]).controlled()(q[0], q[1]), cirq.ISWAP(q[1], q[2]) ** s[3],
-            cirq.H(q[2]), cirq.rz(s[4])(q[2]), cirq.ms(s[5])(q[0], q[2]), cirq.rx(s[6])(q[2]),
-        )
-    )[0]  # fmt: skip
-
-
-@pytest.mark.parametrize("name", registry.GRADIENT_RULES)
-def test_gradient_rule_is_the_derivative(name: str, coordinator: Coordinator) -> None:
-    """Of several observables by any subset of angles, against finite differences of values computed by cirq."""
-    rule, template = resolve("gradient rule", name)(), rule_template()
-    circuit = MeasuredCircuit(template, ("ZII", "IXY", "ZZX"))
-    q = cirq.LineQubit.range(3)
-    strings = [cirq.DensePauliString(pauli).on(*q) for pauli in circuit.paulis]
-    simulator, symbolic = cirq.Simulator(dtype=np.complex128), template.circuit()
-
-    def by_cirq(angles: np.ndarray, which: int) -> float:
-        resolver = {f"a{k}": float(a) for k, a in enumerate(angles)}
-        return float(
-            np.real(
-                simulator.simulate_expectation_values(symbolic, strings[which], resolver, qubit_order=q)[0]
-            )
-        )
-
-    rng = np.random.default_rng(1)
-    point = rng.uniform(-3, 3, template.n_angles)
-    expected = np.array([slopes(lambda a, m=m: by_cirq(a, m), point) for m in range(3)])
-    angles = Angles(np.where(np.arange(7) == 2, 99.0, point), np.array([2]), np.full((2, 1), point[2]))
-    for wanted in (np.arange(7), np.array([2, 3, 6]), np.array([5])):
-        evaluation = coordinator.evaluate(
-            EvaluationPlan(circuit, angles, wanted, rule.derivative(template, wanted))
-        )
-        assert evaluation.jacobian is not None
-        for sample in evaluation.jacobian:
-            np.testing.assert_allclose(sample, expected[:, wanted], atol=1e-10)
-        np.testing.assert_allclose(evaluation.values[1], [by_cirq(point, m) for m in range(3)], atol=1e-12)
-
-
-@pytest.mark.parametrize("name", registry.GRADIENT_RULES)
-def test_gradient_rule_is_named_after_its_module(name: str) -> None:
-    rule = resolve("gradient rule", name)()
-    assert rule.name == name == inspect.getmodule(type(rule)).__name__.rpartition(".")[2]
-    assert isinstance(rule.needs_jacobian, bool)

@@ -1,13 +1,8 @@
-"""Feature maps: the data-dependent block of a circuit.
-
-A feature map is a class made with the model's configuration; `n_features` says how many features it takes, and `operations`
-writes the block with one symbol per feature. One entry in `orchestrator.registry.FEATURE_MAPS` makes it known.
-"""
+"""Angle encoding: a feature is the angle of a rotation."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
 
 import cirq
 import sympy
@@ -15,18 +10,6 @@ import sympy
 from orchestrator.config import ModelConfig
 
 ROTATIONS = {"x": cirq.rx, "y": cirq.ry, "z": cirq.rz}
-
-
-class FeatureMap(Protocol):
-    """What a feature map offers."""
-
-    n_features: int
-
-    def operations(
-        self, qubits: Sequence[cirq.Qid], features: Sequence[sympy.Symbol]
-    ) -> Iterator[cirq.Operation]:
-        """The block on `qubits`, its angles polynomial in `features`."""
-        ...
 
 
 class AngleFeatureMap:
