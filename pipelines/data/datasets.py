@@ -103,7 +103,8 @@ def prepare(
     rows, targets, class_names = select_targets(table, config, task)
     kept = draw(rows, targets, class_names, config, seed)
     rows, targets = rows[kept], targets[kept]
-    split = split_positions(rows, targets, class_names, config, seed)
+    own_test = rows >= len(table.target) - table.n_test if table.n_test else None
+    split = split_positions(rows, targets, class_names, config, seed, own_test)
     raw = [table.features[rows[part]] for part in split]
     if preprocessing is None:
         preprocessing = Preprocessing.fit(raw[0], config, table.feature_names)

@@ -31,15 +31,26 @@ def draw(
 
 
 def split_positions(
-    rows: np.ndarray, targets: np.ndarray, class_names: Sequence[str] | None, config: DataConfig, seed: int
+    rows: np.ndarray,
+    targets: np.ndarray,
+    class_names: Sequence[str] | None,
+    config: DataConfig,
+    seed: int,
+    own_test: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Positions of the training, validation and test samples, ascending.
 
     Each class's share of a split is within one sample of its exact share, and each class is in each split whose fraction is
     not 0.
+
+    Args:
+        own_test: bool [S], the test split that comes with the data, taken as it is in place of ``data.test_fraction``.
     """
     everything = np.arange(len(rows))
-    test = _part(everything, targets, class_names, config, "test_fraction", _keys(seed, _TEST, rows))
+    if own_test is None:
+        test = _part(everything, targets, class_names, config, "test_fraction", _keys(seed, _TEST, rows))
+    else:
+        test = np.flatnonzero(own_test)
     rest = np.setdiff1d(everything, test)
     validation = _part(
         rest, targets, class_names, config, "validation_fraction", _keys(seed, _VALIDATION, rows)

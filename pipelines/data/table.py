@@ -12,6 +12,7 @@ import numpy as np
 
 from orchestrator.config import DataConfig
 from orchestrator.errors import ConfigError, DataError, nearest
+from pipelines.data import benchmarks
 from pipelines.data.files import Columns, read_columns, some
 
 
@@ -25,9 +26,10 @@ class Table:
         target_name: name of the target column.
         target: [S]; bool, int64, float64 or str.
         label_names: name of each integer label 0, 1, ... where the data set gives them (built-ins), else None.
-        source: ``sklearn/<name>``, or the path as configured.
+        source: ``sklearn/<name>``, ``benchmark/<name>-<dimension>``, or the path as configured.
         digest: SHA-256 of names and values, in order, the same for the same content in any file format.
         ignored: columns of the file left out because they are not numeric or are a row index.
+        n_test: how many of the last rows are the test split that comes with the data set; 0: it has none of its own.
     """
 
     feature_names: tuple[str, ...]
@@ -38,6 +40,7 @@ class Table:
     source: str
     digest: str
     ignored: tuple[str, ...] = ()
+    n_test: int = 0
 
 
 def load(config: DataConfig) -> Table:
@@ -53,17 +56,25 @@ def load(config: DataConfig) -> Table:
             config.name,
             "stands for arrays given in Python: Trainer(config, data=(features, targets))",
         )
-    if config.name is not None:
-        if config.target is not None:
-            raise ConfigError(
-                "data.target", config.target, f"is for files; data.name = {config.name!r} has its own"
-            )
+    if config.name is not None and config.target is not None:
+        raise ConfigError(
+            "data.target", config.target, f"is for files; data.name = {config.name!r} has its own"
+        )
+    label_names: tuple[str, ...] | None = None
+    n_test = 0
+    if config.name in benchmarks.NAMES:
+        columns, n_test = _benchmark(config)
+        source = f"benchmark/{config.name}-{config.dimension}"
+    elif config.dimension is not None:
+        problem = f"is for generated data sets: data.name = one of {', '.join(benchmarks.NAMES)}"
+        raise ConfigError("data.dimension", config.dimension, problem)
+    elif config.name is not None:
         columns, label_names = _builtin(config.name, config.features)
         source = f"sklearn/{config.name}"
     else:
         if config.path is None or config.target is None:
             raise ConfigError("data.path", config.path, "give data.name, or data.path and data.target")
-        columns, label_names = read_columns(config.path, config.target, config.features), None
+        columns = read_columns(config.path, config.target, config.features)
         source = config.path
     return Table(
         columns.feature_names,
@@ -74,6 +85,7 @@ def load(config: DataConfig) -> Table:
         source,
         content_digest(columns, label_names),
         columns.ignored,
+        n_test,
     )
 
 
@@ -135,6 +147,36 @@ def _builtin(name: str, features: Sequence[str] | None) -> tuple[Columns, tuple[
 
     bunch = getattr(datasets, f"load_{name}")()
     names = tuple(str(column) for column in bunch.feature_names)
+    values, target = np.asarray(bunch.data, dtype=np.float64), np.asarray(bunch.target, dtype=np.int64)
+    return _chosen(name, names, values, target, features), tuple(str(label) for label in bunch.target_names)
+
+
+def _benchmark(config: DataConfig) -> tuple[Columns, int]:
+    """A generated data set, and how many of its last rows are its published test split.
+
+    Refused is what would change that split without a word: the published figures belong to it.
+    """
+    assert config.name is not None
+    default = DataConfig.model_fields["test_fraction"].default
+    if config.test_fraction != default:
+        problem = f"{config.name} comes with its published test split: leave this key out"
+        raise ConfigError("data.test_fraction", config.test_fraction, problem, str(default))
+    if config.max_samples is not None:
+        problem = f"{config.name} is used whole, with its published split: leave this key out"
+        raise ConfigError("data.max_samples", config.max_samples, problem)
+    made = benchmarks.generate(config.name, config.dimension)
+    names = tuple(f"x{index}" for index in range(made.features.shape[1]))
+    return _chosen(config.name, names, made.features, made.labels, config.features), made.n_test
+
+
+def _chosen(
+    name: str,
+    names: tuple[str, ...],
+    values: np.ndarray,
+    target: np.ndarray,
+    features: Sequence[str] | None,
+) -> Columns:
+    """The columns that ``data.features`` names, all of them if it is absent."""
     chosen = names if features is None else tuple(features)
     for column in chosen:
         if column not in names:
@@ -142,6 +184,4 @@ def _builtin(name: str, features: Sequence[str] | None) -> tuple[Columns, tuple[
             raise ConfigError("data.features", column, problem, nearest(column, names))
     if not chosen or len(set(chosen)) < len(chosen):
         raise ConfigError("data.features", list(chosen), "names no column, or one twice")
-    values = np.asarray(bunch.data, dtype=np.float64)[:, [names.index(column) for column in chosen]]
-    columns = Columns(chosen, values, "target", np.asarray(bunch.target, dtype=np.int64))
-    return columns, tuple(str(label) for label in bunch.target_names)
+    return Columns(chosen, values[:, [names.index(column) for column in chosen]], "target", target)

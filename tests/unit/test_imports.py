@@ -21,7 +21,7 @@ PACKAGES = ("orchestrator", "actors", "pipelines")  # left may not import right
 # Inside orchestrator: left may not import right.
 LAYERS = (
     "redaction", "errors", "registry", "config", "circuits", "jobs", "protocols", "phases", "optimizers", "losses", "models", "planning",
-    "gradients", "costs", "estimation", "coordinator", "training",
+    "gradients", "costs", "estimation", "coordinator", "kernels", "training",
 )  # fmt: skip
 
 # Third-party package -> the only files (or folders) that may import it, lazily or not.
@@ -29,6 +29,7 @@ PLACES = {
     "cirq": (
         "orchestrator/circuits/",
         "orchestrator/models/",
+        "orchestrator/kernels/",
         "actors/backends/cirq_simulator.py",
         "pipelines/plots/gates.py",
         "pipelines/benchmark/reference.py",
@@ -52,7 +53,12 @@ PLACES = {
     "rich": ("pipelines/display/live.py", "pipelines/display/tables.py"),
     "scipy": ("actors/simulation/contraction/network.py",),
     "sklearn": ("pipelines/data/table.py", "pipelines/frontends/"),
-    "sympy": ("orchestrator/circuits/", "orchestrator/models/", "pipelines/benchmark/peers/"),
+    "sympy": (
+        "orchestrator/circuits/",
+        "orchestrator/models/",
+        "orchestrator/kernels/",
+        "pipelines/benchmark/peers/",
+    ),
     "tensorcircuit": ("pipelines/benchmark/peers/",),
     "tomli_w": ("pipelines/run_folder.py",),
     "torch": ("pipelines/frontends/",),
