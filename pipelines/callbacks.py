@@ -103,6 +103,11 @@ class Metrics(Callback):
             "time/compute_seconds": report.compute_seconds,
             "fleet/utilisation": min(report.compute_seconds / max(available, 1e-9), 1.0),
         }
+        if report.gradient_noise:
+            metrics["gradient/noise"] = report.gradient_noise
+        metrics |= {
+            f"rule/{key}": value for key, value in report.notes.items() if isinstance(value, (int, float))
+        }
         self._tracker.log_metrics(metrics, report.step)
 
     def on_epoch(self, report: EpochReport, state: TrainState) -> None:

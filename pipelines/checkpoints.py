@@ -131,6 +131,7 @@ class Checkpoints:
             raise CheckpointError(f"{path}: state.npz is damaged (its checksum differs from the manifest's)")
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                rule = {k.removeprefix("rule/"): arrays[k] for k in arrays.files if k.startswith("rule/")}
                 optimizer = {
                     k.removeprefix("optimizer/"): arrays[k]
                     for k in arrays.files
@@ -139,6 +140,7 @@ class Checkpoints:
                 return TrainState(
                     params=arrays["params"],
                     optimizer=optimizer,
+                    rule=rule,
                     best_params=arrays["best_params"],
                     step_losses=arrays["step_losses"].tolist(),
                     totals=Totals(**manifest["totals"]),
@@ -166,6 +168,7 @@ def _report(entry: dict[str, Any]) -> EpochReport:
 def _write_arrays(path: Path, state: TrainState) -> str:
     """Write the state's arrays and return the file's SHA-256."""
     arrays = {f"optimizer/{key}": value for key, value in state.optimizer.items()}
+    arrays |= {f"rule/{key}": value for key, value in state.rule.items()}
     with path.open("wb") as file:
         arrays |= {
             "params": state.params,

@@ -83,7 +83,7 @@ def choose_rule(config: TrainingConfig, capabilities: Capabilities) -> GradientR
     name = config.gradient.rule
     if name == "auto":
         name = "adjoint" if exact and capabilities.has_jacobian else "parameter_shift"
-    rule: GradientRule = resolve("gradient rule", name)()
+    rule: GradientRule = resolve("gradient rule", name)(config.gradient)
     if rule.needs_jacobian and not (exact and capabilities.has_jacobian):
         why = "estimates from shots" if not exact else f"backend {config.backend.name!r}"
         raise CapabilityError(

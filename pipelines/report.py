@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.phases import added
-from orchestrator.planning.derivative import LinearDerivative
+from orchestrator.training.gradient import predicted_step
 from orchestrator.training.reports import EpochReport
 from pipelines.display.formatting import (
     format_count,
@@ -32,11 +32,12 @@ Sections = Mapping[str, Mapping[str, str | Mapping[str, str]]]
 def summary(run: PreparedRun) -> dict[str, Any]:
     """What would run, as plain values: sizes, circuits by step, epoch and run."""
     task, data = run.task, run.data
-    per_sample = circuits_per_sample(run)
     n_train = len(data.train.targets)
+    n_batch = min(run.config.run.batch_size, n_train)
     n_validation = 0 if task.validation is None else len(task.validation.targets) * _circuits_per_forward(run)
-    n_full, rest = divmod(task.n_steps, task.n_batches)
-    n_samples = n_full * n_train + min(rest * run.config.run.batch_size, n_train)
+    n_short = task.n_steps // task.n_batches if n_train % n_batch else 0  # steps with the rest of an epoch
+    per_step = predicted_step(task, n_batch).n_circuits
+    per_short_step = predicted_step(task, n_train % n_batch).n_circuits if n_short else 0
     n_epochs = math.ceil(task.n_steps / task.n_batches)
     n_test = len(data.test.targets) * _circuits_per_forward(run)
     return {
@@ -59,19 +60,13 @@ def summary(run: PreparedRun) -> dict[str, Any]:
         "backend": run.config.backend.name,
         "shots": run.config.backend.shots,
         "steps": task.n_steps,
-        "circuits_per_sample": per_sample,
-        "circuits_per_step": per_sample * min(run.config.run.batch_size, n_train),
-        "circuits": n_samples * per_sample + n_epochs * n_validation + n_test,
+        "circuits_per_sample": per_step / n_batch,
+        "circuits_per_step": per_step,
+        "circuits": (task.n_steps - n_short) * per_step
+        + n_short * per_short_step
+        + n_epochs * n_validation
+        + n_test,
     }
-
-
-def circuits_per_sample(run: PreparedRun) -> int:
-    """Circuits that one sample's value and gradient take (adjoint: one, or two where the values are had first; its reverse sweep
-    is not counted as a circuit)."""
-    derivative = run.task.derivative
-    if isinstance(derivative, LinearDerivative):
-        return len(derivative.displacements) * _circuits_per_forward(run)
-    return (2 if run.task.is_contracted else 1) * _circuits_per_forward(run)
 
 
 def _circuits_per_forward(run: PreparedRun) -> int:

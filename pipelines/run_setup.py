@@ -12,6 +12,7 @@ from orchestrator.config import FleetConfig, TrainingConfig
 from orchestrator.errors import CheckpointError, ConfigError
 from orchestrator.models.model import Model
 from orchestrator.registry import resolve
+from orchestrator.training.gradient import first_problem
 from orchestrator.training.reports import Samples
 from orchestrator.training.task import TrainingTask
 from pipelines.checkpoints import Checkpoints
@@ -96,7 +97,9 @@ def _assemble(config: TrainingConfig, model: Model, data: PreparedData) -> Prepa
         run=config.run,
         optimizer=config.optimizer,
         shots=config.backend.shots,
+        has_jacobian=config.backend.shots is None and backend.capabilities.has_jacobian,
     )
+    task.rule.check(first_problem(task, 1))
     return PreparedRun(config, data, task)
 
 

@@ -334,6 +334,9 @@ def _notes(run: PreparedRun, state: TrainState, problems: Sequence[str]) -> Iter
     """What a person should know before the run goes on."""
     for problem in problems:
         yield f"skipped a damaged checkpoint: {problem}"
+    advice = run.task.rule.advice(run.task.shots)
+    if advice is not None:
+        yield advice
     if state.step:
         yield f"continuing after step {state.step}, {state.epoch} epochs finished"
     if ray_submission_id() and not Path(run.config.run.directory).is_absolute():

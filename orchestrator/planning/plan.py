@@ -23,8 +23,9 @@ class Evaluation:
     """A plan's answer.
 
     Attributes:
-        values: float64 [S, M] expectation values of the undisplaced circuits.
+        values: float64 [S, M] expectation values of the undisplaced circuits (of row 0).
         variances: float64 [S, M] or None: variance of each value as an estimate.
+        rows: float64 [S, D, M], expectation values of all circuits.
         jacobian: float64 [S, M, Kj] or None: derivative by the wanted angles; [S, 1, Kj] if the plan has cotangents.
         jacobian_variances: float64 [S, M, Kj] or None (exact).
         n_circuits, n_shots, cost_usd, compute_seconds: what it took, summed over jobs.
@@ -33,6 +34,7 @@ class Evaluation:
 
     values: np.ndarray
     variances: np.ndarray | None
+    rows: np.ndarray
     jacobian: np.ndarray | None
     jacobian_variances: np.ndarray | None
     n_circuits: int
@@ -52,6 +54,8 @@ class EvaluationPlan:
         angles: of the S samples.
         wanted: int64 [Kj], angles whose derivative is wanted (empty: values only).
         derivative: how to get it, None for values only.
+        moved: displacement rows to run where nothing is differentiated; none: the undisplaced circuit.
+        n_differentiated: the first so many Pauli strings are those whose derivatives are wanted; none: all.
         cotangents: float64 [S, M] or None, with a DirectDerivative only: weights c; the derivative wanted is that of
             ``sum_m c[s, m] <O_m>`` and not of every expectation value.
         shots: per circuit, None for exact.
@@ -63,6 +67,8 @@ class EvaluationPlan:
     angles: Angles
     wanted: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     derivative: Derivative | None = None
+    moved: Displacements | None = None
+    n_differentiated: int | None = None
     cotangents: np.ndarray | None = None
     shots: int | None = None
     step: int = 0
@@ -71,11 +77,9 @@ class EvaluationPlan:
     @property
     def displacements(self) -> Displacements:
         """All D rows."""
-        return (
-            self.derivative.displacements
-            if isinstance(self.derivative, LinearDerivative)
-            else Displacements.none()
-        )
+        if isinstance(self.derivative, LinearDerivative):
+            return self.derivative.displacements
+        return self.moved if self.moved is not None else Displacements.none()
 
     @property
     def n_samples(self) -> int:
@@ -91,6 +95,29 @@ class EvaluationPlan:
     def kind(self) -> Hashable:
         """Plans of one kind cost the same per circuit, and are allowed or refused alike."""
         return self.circuit.key, type(self.derivative), self.cotangents is None, self.shots
+
+    def blank(self) -> Evaluation:
+        """An answer of zeros, with the circuits and shots that the real one takes: what a dry run is given."""
+        rows = np.zeros((self.n_samples, len(self.displacements), len(self.circuit.paulis)))
+        jacobian = None
+        if self.derivative is not None:
+            n_strings = self.n_differentiated or rows.shape[2]
+            jacobian = np.zeros(
+                (len(rows), 1 if self.cotangents is not None else n_strings, len(self.wanted))
+            )
+        return Evaluation(
+            values=rows[:, 0],
+            variances=None if self.shots is None else np.zeros_like(rows[:, 0]),
+            rows=rows,
+            jacobian=jacobian,
+            jacobian_variances=None,
+            n_circuits=self.n_circuits,
+            n_shots=self.n_circuits * (self.shots or 0),
+            cost_usd=0.0,
+            compute_seconds=0.0,
+            n_jobs=1,
+            n_cache_hits=0,
+        )
 
     def job(self) -> Job:
         """The whole plan as one job."""
@@ -117,12 +144,15 @@ class EvaluationPlan:
         values, variances, jacobian = self._joined(ordered)
         jacobian_variances = None
         if isinstance(self.derivative, LinearDerivative) and len(self.wanted):
-            jacobian = self.derivative.combine(values)
-            jacobian_variances = None if variances is None else self.derivative.combine(variances, power=2)
+            first = slice(0, self.n_differentiated)
+            jacobian = self.derivative.combine(values[:, :, first])
+            if variances is not None:
+                jacobian_variances = self.derivative.combine(variances[:, :, first], power=2)
         results = [result for _, result in ordered]
         return Evaluation(
             values=values[:, 0],
             variances=None if variances is None else variances[:, 0],
+            rows=values,
             jacobian=jacobian,
             jacobian_variances=jacobian_variances,
             n_circuits=sum(r.n_circuits for r in results),

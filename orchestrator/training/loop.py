@@ -70,15 +70,19 @@ def _step(
     clock: PhaseClock,
 ) -> StepReport:
     """One gradient and one update of `state`."""
-    loss, gradient, evaluations = batch_gradient(
-        task, state.params, batch, coordinator, step=state.step, clock=clock
+    estimate = batch_gradient(
+        task, state.params, batch, coordinator, step=state.step, state=state.rule, clock=clock
     )
+    loss, gradient, evaluations = estimate.loss, estimate.gradient, estimate.evaluations
     if not (np.isfinite(loss) and np.isfinite(gradient).all()):
         raise ExecutionError(
             f"step {state.step + 1}: the loss is {loss}; lower optimizer.learning_rate or clip the gradient"
         )
     clock.lap("assemble")
-    update, state.optimizer = task.update.update(gradient, state.optimizer, state.params, rate)
+    state.rule = estimate.state
+    update = estimate.update
+    if update is None:
+        update, state.optimizer = task.update.update(gradient, state.optimizer, state.params, rate)
     state.params = np.where(task.model.frozen, state.params, state.params + update)
     state.step += 1
     state.cursor += 1
@@ -95,6 +99,8 @@ def _step(
         n_epochs=task.run.epochs,
         loss=loss,
         gradient_norm=norm,
+        notes=estimate.notes,
+        gradient_noise=float(np.sqrt(np.sum(np.maximum(estimate.variance, 0.0)))),
         learning_rate=rate,
         totals=state.totals,
         seconds=clock.take(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -48,6 +48,8 @@ class StepReport:
         epoch: current epoch, 1-based; n_epochs: planned.
         loss: mean loss of the batch before the update.
         gradient_norm: Euclidean norm of the gradient before clipping.
+        gradient_noise: its standard deviation over shots and the rule's random choices (root of the summed variances); 0 if exact.
+        notes: what the gradient rule decided, and why, by name.
         learning_rate: as applied in this step.
         totals: running totals after this step.
         seconds: wall time by phase (see ``orchestrator.phases``), in seconds: of this step, and as ``log`` the time from the report
@@ -67,6 +69,8 @@ class StepReport:
     seconds: dict[str, float] = field(default_factory=dict)
     compute_seconds: float = 0.0
     n_jobs: int = 0
+    gradient_noise: float = 0.0
+    notes: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ class TrainState:
     Attributes:
         params: float64 [P].
         optimizer: the optimizer's state.
+        rule: the gradient rule's, empty for most.
         epoch: epochs finished, validation included.
         cursor: batches done of the current epoch.
         step: optimizer steps done.
@@ -41,6 +42,7 @@ class TrainState:
     epoch_loss: float = 0.0
     step_losses: list[float] = field(default_factory=list)
     history: list[EpochReport] = field(default_factory=list)
+    rule: State = field(default_factory=dict)
     best_value: float = float("inf")
     best_epoch: int = 0
     totals: Totals = field(default_factory=Totals)

@@ -11,7 +11,6 @@ from orchestrator.losses.base import Loss
 from orchestrator.models.model import Model
 from orchestrator.optimizers.build import build_optimizer
 from orchestrator.optimizers.transform import GradientTransform
-from orchestrator.planning.derivative import Derivative, pays_to_contract
 from orchestrator.training.reports import Samples
 
 
@@ -27,6 +26,7 @@ class TrainingTask:
     run: RunConfig
     optimizer: OptimizerConfig
     shots: int | None
+    has_jacobian: bool = False
 
     @property
     def n_batches(self) -> int:
@@ -37,17 +37,6 @@ class TrainingTask:
     def n_steps(self) -> int:
         """Steps planned for the whole run."""
         return min(self.run.epochs * self.n_batches, self.run.max_steps or 2**62)
-
-    @cached_property
-    def derivative(self) -> Derivative | None:
-        """How derivatives are had; None when every circuit parameter is frozen."""
-        angles = self.model.differentiated_angles
-        return self.rule.derivative(self.model.template, angles) if len(angles) else None
-
-    @cached_property
-    def is_contracted(self) -> bool:
-        """A step asks for the values first, and then for the derivative of the loss alone, not for that of every value."""
-        return pays_to_contract(self.model.measured, self.derivative)
 
     @cached_property
     def update(self) -> GradientTransform:

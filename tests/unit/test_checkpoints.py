@@ -49,6 +49,7 @@ def make_state(step: int = 7) -> TrainState:
     return TrainState(
         params=rng.normal(size=6),
         optimizer={"0/m": rng.normal(size=6), "0/count": np.array([float(step)])},
+        rule={"metric": rng.normal(size=4)},
         best_params=np.array([0.0, -0.0, 5e-324, np.pi, 1e308, -1 / 3]),
         epoch=1,
         cursor=3,
@@ -64,10 +65,11 @@ def make_state(step: int = 7) -> TrainState:
 
 def bits(state: TrainState) -> tuple[Any, ...]:
     arrays = {"params": state.params, "best_params": state.best_params} | state.optimizer
+    arrays |= {f"rule/{key}": value for key, value in state.rule.items()}
     plain = {
         key: value
         for key, value in vars(state).items()
-        if not isinstance(value, np.ndarray) and key != "optimizer"
+        if not isinstance(value, np.ndarray) and key not in ("optimizer", "rule")
     }
     return {key: (a.dtype.str, a.shape, a.tobytes()) for key, a in arrays.items()}, plain
 

@@ -14,11 +14,12 @@ import sympy
 from orchestrator.circuits.from_cirq import template_from_circuit
 from orchestrator.circuits.measured import MeasuredCircuit
 from orchestrator.errors import CircuitError
-from orchestrator.gradients.parameter_shift import ParameterShift, shift_rule
+from orchestrator.gradients.parameter_shift import ParameterShift
 from orchestrator.models.angle_map import Angles
 from orchestrator.planning.derivative import DirectDerivative
 from orchestrator.planning.noise_keys import noise_keys
 from orchestrator.planning.plan import EvaluationPlan
+from orchestrator.planning.shift_rule import shift_rule
 
 
 def test_two_terms_of_a_pauli_rotation() -> None:

@@ -14,7 +14,7 @@ from orchestrator.protocols import DispatcherStats
 from orchestrator.training.reports import EpochReport, StepReport, Totals
 from orchestrator.training.state import TrainState
 from pipelines.callbacks import Metrics
-from pipelines.report import circuits_per_sample, time_shares
+from pipelines.report import summary, time_shares
 from pipelines.run_setup import prepare_run
 
 SECONDS = {"plan": 0.001, "ship": 0.002, "queue": 0.003, "compute": 0.015, "assemble": 0.002, "update": 0.001, "log": 0.001}  # fmt: skip
@@ -85,9 +85,8 @@ def test_circuits_of_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
     def count(rule: str) -> int:
-        return circuits_per_sample(
-            prepare_run(TrainingConfig().with_overrides([*base, f"gradient.rule={rule}"]))
-        )
+        run = prepare_run(TrainingConfig().with_overrides([*base, f"gradient.rule={rule}"]))
+        return int(summary(run)["circuits_per_sample"])
 
     assert count("adjoint") == 1
     assert count("parameter_shift") == 25

@@ -15,9 +15,9 @@ from actors.simulation.contraction.sweeps import SampleAngles, Schedule, contrac
 from actors.simulation.contraction.visit import Layout
 from orchestrator.circuits.measured import MeasuredCircuit
 from orchestrator.errors import CapabilityError
-from orchestrator.gradients.parameter_shift import ParameterShift
 from orchestrator.jobs import Displacements, Job
 from orchestrator.planning.derivative import LinearDerivative
+from orchestrator.planning.shift_rule import shift_derivative
 
 
 def compile_contraction(circuit: MeasuredCircuit, noise: GateNoise | None = None) -> ChainProgram:
@@ -104,9 +104,7 @@ class ChainContraction:
     def _shifts(self, angles: np.ndarray) -> LinearDerivative:
         """The shift rule for `angles`; remembered, because every step asks for the same."""
         if self._derivative is None or not np.array_equal(self._derivative[0], angles):
-            rule = ParameterShift().derivative(self._circuit.template, angles)
-            assert isinstance(rule, LinearDerivative)
-            self._derivative = (angles.copy(), rule)
+            self._derivative = (angles.copy(), shift_derivative(self._circuit.template, angles))
         return self._derivative[1]
 
     def _mix(self, raw: np.ndarray) -> np.ndarray:
