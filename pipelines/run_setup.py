@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,14 @@ def prepare_run(
     """
     loss = build_loss(config)
     n_features = model.n_features if model is not None else _n_features(config)
-    data = prepare(config.data, task=loss.task, seed=config.run.seed, n_features=n_features, table=table)
+    data = prepare(
+        config.data,
+        task=loss.task,
+        seed=config.run.seed,
+        n_features=n_features,
+        table=table,
+        suggest=_suggestion(config),
+    )
     if model is None:
         model = Model.from_config(config.model, loss.n_outputs(len(data.class_names or ())))
     return _assemble(config, model, data)
@@ -71,6 +79,17 @@ def _n_features(config: TrainingConfig) -> int | None:
     if config.model.circuit is not None:
         return None
     return int(resolve("feature map", config.model.feature_map)(config.model).n_features)
+
+
+def _suggestion(config: TrainingConfig) -> Callable[[int], str | None]:
+    """How the configured feature map is made to take n features."""
+
+    def suggest(n: int) -> str | None:
+        if config.model.feature_map == "amplitude":
+            return f"model.n_qubits = {n.bit_length() - 1}" if n & (n - 1) == 0 else None
+        return f"model.n_{'features' if config.model.feature_map == 'reuploading' else 'qubits'} = {n}"
+
+    return suggest
 
 
 def _assemble(config: TrainingConfig, model: Model, data: PreparedData) -> PreparedRun:
@@ -88,6 +107,8 @@ def _assemble(config: TrainingConfig, model: Model, data: PreparedData) -> Prepa
             f"the data set gives {data.n_features} features, the model takes {model.n_features}",
             str(model.n_features),
         )
+    for split in _SPLITS:
+        model.inputs(getattr(data, split).features)  # a row that cannot be encoded is refused now
     task = TrainingTask(
         model=model,
         loss=loss,

@@ -8,6 +8,7 @@ Row numbers in messages are data rows counted from 1; row numbers in arrays coun
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -79,6 +80,7 @@ def prepare(
     n_features: int | None = None,
     preprocessing: Preprocessing | None = None,
     table: Table | None = None,
+    suggest: Callable[[int], str | None] = lambda n: f"model.n_qubits = {n}",
 ) -> PreparedData:
     """Load, filter, draw, split and preprocess; the same result for the same data, config and seed.
 
@@ -92,6 +94,7 @@ def prepare(
         n_features: features that the model takes; checked if given.
         preprocessing: an already fitted one (resume, evaluation), used instead of fitting.
         table: data at hand, in place of what the configuration names.
+        suggest: how the model would be made to take so many features, if it can be; for error messages.
 
     Raises:
         ConfigError: a ``data.*`` key cannot work with these data, or they do not fit the model.
@@ -99,7 +102,7 @@ def prepare(
     """
     table = table or load(config)
     if preprocessing is None:
-        _check_n_features(config, table, n_features)
+        _check_n_features(config, table, n_features, suggest)
     rows, targets, class_names = select_targets(table, config, task)
     kept = draw(rows, targets, class_names, config, seed)
     rows, targets = rows[kept], targets[kept]
@@ -157,18 +160,21 @@ def dataset_summary(prepared: PreparedData) -> dict[str, Any]:
     return summary
 
 
-def _check_n_features(config: DataConfig, table: Table, n_features: int | None) -> None:
+def _check_n_features(
+    config: DataConfig, table: Table, n_features: int | None, suggest: Callable[[int], str | None]
+) -> None:
     """Refuse, with what to set, data whose features are not as many as the model takes."""
     n_raw = len(table.feature_names)
     n_given = config.n_components or n_raw
     if n_features is None or n_given == n_features:
         return
-    options = [f"model.n_qubits = {n_given}"]
+    fitting = suggest(n_given)
+    options = [fitting] if fitting else []
     if n_features <= n_raw:
         options.insert(0, f"data.n_components = {n_features}")
     what = f"{n_raw} feature column{'s' if n_raw > 1 else ''}"
     if config.n_components is None and n_features > n_raw:
-        raise DataError(f"{table.source} has {what}, too few for a model of {n_features}: set {options[0]}")
+        raise DataError(f"{table.source} has {what}, too few for a model of {n_features}{_set(options)}")
     given = (
         f"components of {table.source}'s {what}"
         if config.n_components
@@ -177,8 +183,12 @@ def _check_n_features(config: DataConfig, table: Table, n_features: int | None) 
     raise ConfigError(
         "data.n_components",
         config.n_components,
-        f"{given}, but the model takes {n_features} features; set {' or '.join(options)}",
+        f"{given}, but the model takes {n_features} features{_set(options)}",
     )
+
+
+def _set(options: list[str]) -> str:
+    return f": set {' or '.join(options)}" if options else "; take other columns or another feature map"
 
 
 def _check_fits(preprocessing: Preprocessing, table: Table, n_features: int | None) -> None:
