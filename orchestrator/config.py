@@ -86,6 +86,7 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 ThreadCount = Annotated[int | str, BeforeValidator(_thread_count)]
 IntTuple = Annotated[tuple[int, ...], Field(strict=False)]
+ShotLevels = Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(strict=False)]
 StrTuple = Annotated[tuple[str, ...], Field(strict=False)]
 Pair = Annotated[tuple[int, int], Field(strict=False)]
 Pairs = Annotated[tuple[Pair, ...], Field(strict=False)]
@@ -273,7 +274,7 @@ class GradientConfig(Section):
     rule: GradientRuleName = Field(
         "auto",
         description="auto | parameter_shift | adjoint | finite_difference | stochastic_parameter_shift | random_coordinate | spsa | "
-        "guided_spsa | natural_gradient; auto: adjoint where the backend is exact, else parameter_shift.",
+        "guided_spsa | natural_gradient | qn_spsa; auto: adjoint where the backend is exact, else parameter_shift.",
     )
     stencil: Literal["central", "forward"] = Field(
         "central", description="finite_difference: two displaced circuits an angle, or one."
@@ -317,6 +318,18 @@ class GradientConfig(Section):
         None,
         description="shot_allocation gradient: the learning rate of plain descent for which shots pay; none: the best, one over a bound "
         "of the loss's second derivatives.",
+    )
+
+    shot_levels: ShotLevels = Field(
+        (),
+        description="adaptive: numbers of shots to choose from; none: a sixteenth, a quarter and all of backend.shots.",
+    )
+    circuit_overhead: NonNegativeFloat = Field(
+        100.0,
+        description="adaptive: price of a circuit beside its shots, in shots; where circuits cost dollars, these decide.",
+    )
+    explore_every: PositiveInt = Field(
+        20, description="adaptive: a rule not used for so many steps is used once, to measure its noise again."
     )
 
     @model_validator(mode="after")

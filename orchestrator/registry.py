@@ -60,6 +60,7 @@ GRADIENT_RULES = {
     "stochastic_parameter_shift": "orchestrator.gradients.stochastic_parameter_shift:StochasticParameterShift",
     "random_coordinate": "orchestrator.gradients.random_coordinate:RandomCoordinate",
     "spsa": "orchestrator.gradients.spsa:SPSA",
+    "qn_spsa": "orchestrator.gradients.qn_spsa:QNSPSA",
     "natural_gradient": "orchestrator.gradients.natural_gradient:NaturalGradient",
     "guided_spsa": "orchestrator.gradients.guided_spsa:GuidedSPSA",
 }

@@ -34,7 +34,7 @@ Q = cirq.LineQubit.range(3)
 N_DRAWS = 2000
 LINEAR = ["parameter_shift", "adjoint", "finite_difference"]
 """Rules with a derivative of their own for single angles."""
-TRANSFORMED = {"natural_gradient"}
+TRANSFORMED = {"natural_gradient", "qn_spsa"}
 """Rules whose answer is the gradient seen through a metric."""
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     *((name, {}) for name in registry.GRADIENT_RULES),

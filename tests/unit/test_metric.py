@@ -19,6 +19,8 @@ from orchestrator.gradients.natural_gradient import NaturalGradient, regularized
 from orchestrator.gradients.parameter_shift import ParameterShift
 from orchestrator.gradients.paulis import product, sum_of
 from orchestrator.gradients.problem import GradientProblem
+from orchestrator.gradients.qn_spsa import QNSPSA, metric_sample
+from orchestrator.gradients.spsa import SPSA
 from orchestrator.models.model import Model
 from orchestrator.registry import resolve
 
@@ -189,6 +191,33 @@ def test_variance_is_carried_through_the_solution(coordinator: Coordinator) -> N
     np.testing.assert_allclose(np.diag(covariances[0]), draws[0].variance)
 
 
+def test_sampled_metric_has_the_metric_as_its_mean(coordinator: Coordinator) -> None:
+    """Over draws of signs, within five standard errors and a bias of c**2 times fourth derivatives."""
+    at, size = problem(), 0.05
+    draws = [run(lambda p: metric_sample(p, 2, size), replace(at, step=i), coordinator) for i in range(1500)]
+    error = np.std(draws, axis=0) / 1500**0.5
+    assert np.all(np.abs(np.mean(draws, axis=0) - metric_by_states(at)) <= 5 * error + 4 * size**2)
+
+
+def test_qn_spsa_averages_its_metric_over_the_steps(coordinator: Coordinator) -> None:
+    """The state of n steps is the mean of n samples; the solution uses its positive part, regularised."""
+    rule, state = QNSPSA(GradientConfig(rule="qn_spsa", regularization=0.1)), {}
+    samples = []
+    for i in range(3):
+        at = problem(step=i, state=state)
+        found = drive(rule.estimate(at), coordinator.evaluate)
+        samples.append(run(lambda p, i=i: metric_sample(p, 1, 0.1 / (i + 1) ** 0.101), at, coordinator))
+        state = found.state
+    n = at.model.n_circuit_params
+    mean = np.mean(samples, axis=0)
+    np.testing.assert_allclose(state["metric"].reshape(n, n), mean, rtol=0, atol=1e-12)
+    assert state["count"] == 3
+    plain = drive(SPSA(GradientConfig()).estimate(at), coordinator.evaluate).gradient[:n]
+    values, vectors = np.linalg.eigh(mean)
+    positive = vectors @ np.diag(np.abs(values)) @ vectors.T
+    np.testing.assert_allclose((positive + 0.1 * np.eye(n)) @ found.gradient[:n], plain, rtol=0, atol=1e-10)
+
+
 def test_full_metric_refuses_many_qubits() -> None:
     q = cirq.LineQubit.range(11)
     made = Model.from_circuit(
@@ -199,6 +228,8 @@ def test_full_metric_refuses_many_qubits() -> None:
         CapabilityError, match=r"up to 10 qubits; the circuit has 11.*gradient.metric = 'block'"
     ):
         NaturalGradient(GradientConfig(metric="full")).check(at)
+    with pytest.raises(CapabilityError, match=r"up to 10 qubits; the circuit has 11.*natural_gradient"):
+        QNSPSA().check(at)
     NaturalGradient(GradientConfig(metric="block")).check(at)
 
 

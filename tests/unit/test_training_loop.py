@@ -73,6 +73,7 @@ def run(
 def bits(state: TrainState) -> str:
     """Digest of everything that counts; times are not part of it."""
     arrays = [state.params, state.best_params, *(state.optimizer[key] for key in sorted(state.optimizer))]
+    arrays += [state.rule[key] for key in sorted(state.rule)]
     history = [
         (r.epoch, r.step, r.metrics, r.is_best, r.best_epoch, r.best_value, r.totals, r.stop_reason)
         for r in state.history
@@ -103,8 +104,9 @@ def coordinator(dense: SimpleNamespace) -> Coordinator:
         {"validation": None, "max_steps": 7},
         {"optimizer": {"schedule": "plateau", "schedule_epochs": 1, "learning_rate": 1.0, "clip_norm": 0.5, "weight_decay": 0.01}},
         {"frozen": (1, 4), "early_stopping_patience": 1},
+        {"rule": "qn_spsa", "shots": 30},
     ],
-    ids=["exact", "shots", "no validation", "plateau", "frozen"],
+    ids=["exact", "shots", "no validation", "plateau", "frozen", "a rule with a state"],
 )  # fmt: skip
 def test_copy_of_the_state_at_every_report_continues_to_the_same_bits(
     options: dict[str, Any], dense: SimpleNamespace
