@@ -87,6 +87,7 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 ThreadCount = Annotated[int | str, BeforeValidator(_thread_count)]
 IntTuple = Annotated[tuple[int, ...], Field(strict=False)]
 ShotLevels = Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(strict=False)]
+Selection = Annotated[tuple[int | str, ...], Field(strict=False)]
 StrTuple = Annotated[tuple[str, ...], Field(strict=False)]
 Pair = Annotated[tuple[int, int], Field(strict=False)]
 Pairs = Annotated[tuple[Pair, ...], Field(strict=False)]
@@ -189,9 +190,15 @@ class ModelConfig(Section):
         0.1,
         description="Standard deviation of the initial circuit parameters, in radians.",
     )
-    frozen: IntTuple = Field(
+    frozen: Selection = Field(
         (),
-        description="Indices of parameters that stay as they are and cost no circuit.",
+        description="Parameters that stay as they are and cost no circuit: numbers, names such as 'p7', ranges such as 'p3..p9', "
+        "'layer0' (or 'layer-1', the last), 'circuit', 'head'.",
+    )
+    initial_run: str | None = Field(
+        None,
+        description="Folder of a trained run: parameters start from its best ones, wherever the names are the same (layers before the last "
+        "of a deeper model, for example); the others start as ever.",
     )
     circuit: str | None = Field(
         None,
@@ -274,7 +281,7 @@ class GradientConfig(Section):
     rule: GradientRuleName = Field(
         "auto",
         description="auto | parameter_shift | adjoint | finite_difference | stochastic_parameter_shift | random_coordinate | spsa | "
-        "guided_spsa | natural_gradient | qn_spsa; auto: adjoint where the backend is exact, else parameter_shift.",
+        "guided_spsa | natural_gradient | qn_spsa | adaptive | rotosolve; auto: adjoint where the backend is exact, else parameter_shift.",
     )
     stencil: Literal["central", "forward"] = Field(
         "central", description="finite_difference: two displaced circuits an angle, or one."
@@ -329,7 +336,12 @@ class GradientConfig(Section):
         description="adaptive: price of a circuit beside its shots, in shots; where circuits cost dollars, these decide.",
     )
     explore_every: PositiveInt = Field(
-        20, description="adaptive: a rule not used for so many steps is used once, to measure its noise again."
+        20,
+        description="adaptive: a rule not used for so many steps is used once, to measure its noise again.",
+    )
+
+    coordinates: PositiveInt | None = Field(
+        None, description="rotosolve: parameters that a step sets, in turn; none: each once."
     )
 
     @model_validator(mode="after")
@@ -367,6 +379,10 @@ class OptimizerConfig(Section):
     epsilon: PositiveFloat = Field(1e-8, description="Adam: added to the denominator.")
     momentum: Decay = Field(0.9, description="SGD: momentum.")
     nesterov: bool = Field(False, description="SGD: Nesterov momentum.")
+    rates: dict[str, NonNegativeFloat] = Field(
+        default_factory=dict,
+        description="Factors of the learning rate by group of parameters, named as in model.frozen: {head = 5.0, layer0 = 0.1}.",
+    )
     weight_decay: NonNegativeFloat = Field(
         0.0, description="Decoupled weight decay per step (times the learning rate)."
     )

@@ -36,6 +36,7 @@ ENTANGLEMENTS = {
 HEADS = {
     "linear": "orchestrator.models.heads:LinearHead",
     "none": "orchestrator.models.heads:NoHead",
+    "weighted_fidelity": "orchestrator.models.heads:WeightedFidelityHead",
 }
 LOSSES = {
     "mse": "orchestrator.losses.mse:MeanSquaredError",
@@ -63,6 +64,8 @@ GRADIENT_RULES = {
     "qn_spsa": "orchestrator.gradients.qn_spsa:QNSPSA",
     "natural_gradient": "orchestrator.gradients.natural_gradient:NaturalGradient",
     "guided_spsa": "orchestrator.gradients.guided_spsa:GuidedSPSA",
+    "adaptive": "orchestrator.gradients.adaptive:Adaptive",
+    "rotosolve": "orchestrator.gradients.rotosolve:Rotosolve",
 }
 BACKENDS = {
     "ideal": "actors.backends.ideal:IdealBackend",

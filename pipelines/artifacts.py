@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from orchestrator.training.state import TrainState
 from pipelines import plots
@@ -70,6 +71,8 @@ def log_outcome(
     files = ["training.png", "fleet_timeline.png", "circuit.png", "circuit.txt"]
     if scores is not None:
         files.append(_draw_scores(folder, scores))
+    if explain := getattr(run.task.rule, "explain", None):
+        files += _write_choices(folder, history, explain)
     for name in files:
         tracker.log_artifact(path / name)
     newest = sorted(folder.checkpoints.glob("[0-9]*"))[-1:]
@@ -83,6 +86,29 @@ def log_outcome(
             example_features=run.data.raw_example,
             example_predictions=predictor.predict_table(run.data.raw_example),
         )
+
+
+def _write_choices(
+    folder: RunFolder,
+    history: Mapping[str, Sequence[tuple[int, float]]],
+    explain: Callable[[Mapping[str, float]], str],
+) -> list[str]:
+    """What the gradient rule chose in each step and why, from the journaled numbers, so that a resumed run has all its steps."""
+    by_step: dict[int, dict[str, float]] = {}
+    for key, points in history.items():
+        if key.startswith("rule/"):
+            for step, value in points:
+                by_step.setdefault(step, {})[key.removeprefix("rule/")] = value
+    if not by_step:
+        return []
+    columns = list(dict.fromkeys(key for notes in by_step.values() for key in notes))
+    name = "gradient_choices.csv"
+    with open(folder.artifacts / name, "w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, ["step", "reason", *columns])
+        table.writeheader()
+        for step, notes in sorted(by_step.items()):
+            table.writerow({"step": step, "reason": explain(notes), **notes})
+    return [name]
 
 
 def _draw_scores(folder: RunFolder, scores: Scores) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from actors.simulation.contraction.cost import chain_cost, displaced_microseconds
 from actors.simulation.contraction.engine import compile_contraction
-from actors.simulation.contraction.program import ChainProgram
+from actors.simulation.contraction.program import MAX_CUT_BITS, ChainProgram
 from actors.simulation.sizing import FORWARD_BLOCKS, block_bytes
 from actors.simulation.state_vector.cost import gradient_microseconds, value_microseconds
 from orchestrator.circuits.measured import MeasuredCircuit
@@ -18,6 +18,8 @@ from orchestrator.errors import CapabilityError
 
 MAX_STATE_QUBITS = 24
 """Beyond, a batch of states is a matter of gigabytes and minutes."""
+_SPARE_BITS = 6
+"""A bond of 2^b costs 4^b, a state 2^n: with 2 b above n + 6 the state is cheaper, and judging the bond takes seconds."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +101,10 @@ def _state_vector(circuit: MeasuredCircuit) -> Candidate:
 
 
 def _contraction(circuit: MeasuredCircuit) -> tuple[Candidate, ChainProgram | None]:
+    n_qubits = circuit.template.n_qubits
+    limit = min(MAX_CUT_BITS, (n_qubits + _SPARE_BITS) // 2) if n_qubits <= MAX_STATE_QUBITS else MAX_CUT_BITS
     try:
-        chain = compile_contraction(circuit)
+        chain = compile_contraction(circuit, max_cut_bits=limit)
     except CapabilityError as error:
         return _refused("contraction", str(error)), None
     cost = chain_cost(chain)

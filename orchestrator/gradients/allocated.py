@@ -35,6 +35,10 @@ from orchestrator.planning.plan import Evaluation, EvaluationPlan
 _MEMORY = 0.9
 """Share of a running mean that a step leaves."""
 
+_LEAST_AT_BASE = 30
+"""Undisplaced circuits are few, and their noise multiplies that of all others: fewer shots save little, and the variance, which leaves
+out products of two noises, would be off by more than some per cent."""
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -114,7 +118,7 @@ def _at_base(problem: GradientProblem, budget: Budget, n_rows: int) -> int:
     equal = budget.equal(problem, n_rows)
     if budget.method != "gradient" or "allocation/shots" not in problem.state:
         return equal
-    return min(equal, max(LEAST_SHOTS, round(float(problem.state["allocation/shots"][0]))))
+    return min(equal, max(_LEAST_AT_BASE, round(float(problem.state["allocation/shots"][0]))))
 
 
 def _allocation(

@@ -37,7 +37,7 @@ OTHER: dict[str, Any] = {
     "model.n_features": 5, "model.feature_repeats": 3,
     "model.reuploading": True, "model.ansatz": "hardware_efficient", "model.entanglement": "full",
     "model.observables": ("Z0", "0.5*X1 - Z2"), "model.head": "none", "model.output_scale": 3.25, "model.initial_scale": 0.0,
-    "model.frozen": (0, 3), "model.circuit": "my.module:make",
+    "model.frozen": (0, "p3..p5", "layer-1"), "model.initial_run": "runs/other", "model.circuit": "my.module:make",
     "data.name": "iris", "data.dimension": 6,
     "data.target": "y", "data.features": ("a", "b"), "data.classes": (2, 0), "data.test_fraction": 0.0,
     "data.validation_fraction": 0.3, "data.max_samples": 100, "data.standardize": False, "data.n_components": 2,
@@ -47,9 +47,10 @@ OTHER: dict[str, Any] = {
     "gradient.guide_fraction": 0.5, "gradient.metric": "full", "gradient.regularization": 0.1,
     "loss.name": "mse",
     "gradient.shots_per_step": 5000, "gradient.shot_allocation": "gradient", "gradient.allocation_rate": 0.1,
+    "gradient.shot_levels": (20, 300), "gradient.circuit_overhead": 0.0, "gradient.explore_every": 5, "gradient.coordinates": 3,
     "optimizer.name": "sgd", "optimizer.learning_rate": 1e-7, "optimizer.beta1": 0.8, "optimizer.beta2": 0.99,
     "optimizer.epsilon": 1e-9, "optimizer.momentum": 0.0, "optimizer.nesterov": True, "optimizer.weight_decay": 0.1,
-    "optimizer.clip_value": 0.1, "optimizer.clip_norm": 2.0, "optimizer.schedule": "cosine", "optimizer.schedule_factor": 0.1,
+    "optimizer.rates": {"head": 5.0, "layer0": 0.1}, "optimizer.clip_value": 0.1, "optimizer.clip_norm": 2.0, "optimizer.schedule": "cosine", "optimizer.schedule_factor": 0.1,
     "optimizer.schedule_epochs": 3, "optimizer.minimum_learning_rate": 1e-8,
     "backend.name": "cirq", "backend.shots": 100, "backend.precision": "single", "backend.threads": 3,
     "backend.noise": "forte-1",
@@ -256,6 +257,6 @@ def test_numbers_are_not_coerced_from_text_or_rounded() -> None:
     assert OptimizerConfig(learning_rate=1).learning_rate == 1.0
     assert DataConfig(name="iris", classes=["1", "0"]).classes == ("1", "0")
     assert DataConfig(name="iris", classes=[1, 0]).classes == (1, 0)
-    for wrong in ({"frozen": ["1"]}, {"frozen": [True]}, {"n_qubits": "8"}):
+    for wrong in ({"frozen": [1.5]}, {"frozen": [True]}, {"n_qubits": "8"}):
         with pytest.raises(ConfigError):
             ModelConfig(**wrong)

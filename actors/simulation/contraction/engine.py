@@ -20,8 +20,10 @@ from orchestrator.planning.derivative import LinearDerivative
 from orchestrator.planning.shift_rule import shift_derivative
 
 
-def compile_contraction(circuit: MeasuredCircuit, noise: GateNoise | None = None) -> ChainProgram:
-    """The program of `circuit`, with `noise` after its gates.
+def compile_contraction(
+    circuit: MeasuredCircuit, noise: GateNoise | None = None, max_cut_bits: int = MAX_CUT_BITS
+) -> ChainProgram:
+    """The program of `circuit`, with `noise` after its gates, if no cut's bond is larger than 2**max_cut_bits.
 
     Raises:
         CapabilityError: the circuit cannot be contracted cheaply; the text says why.
@@ -35,9 +37,9 @@ def compile_contraction(circuit: MeasuredCircuit, noise: GateNoise | None = None
         )
     order = site_order(reduced, n_qubits)
     bits = largest_cut(reduced, order)
-    if bits > MAX_CUT_BITS:
+    if bits > max_cut_bits:
         raise CapabilityError(
-            f"entangling gates across one cut make bonds of 2^{bits:.0f}; contraction takes 2^{MAX_CUT_BITS} at most"
+            f"entangling gates across one cut make bonds of 2^{bits:.0f}; contraction takes 2^{max_cut_bits} at most"
         )
     return compile_chain(reduced, build_network(reduced, order), circuit.template.n_angles)
 
