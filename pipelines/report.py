@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from orchestrator.errors import InputError
 from orchestrator.phases import added
 from orchestrator.training.gradient import predicted_step
 from orchestrator.training.reports import EpochReport
@@ -60,6 +62,7 @@ def summary(run: PreparedRun) -> dict[str, Any]:
         "backend": run.config.backend.name,
         "shots": run.config.backend.shots,
         "steps": task.n_steps,
+        "circuits_saved_per_step": _saved_by_freezing(run, per_step),
         "circuits_per_sample": per_step / n_batch,
         "circuits_per_step": per_step,
         "circuits": (task.n_steps - n_short) * per_step
@@ -67,6 +70,19 @@ def summary(run: PreparedRun) -> dict[str, Any]:
         + n_epochs * n_validation
         + n_test,
     }
+
+
+def _saved_by_freezing(run: PreparedRun, per_step: int) -> int:
+    """Circuits that a step takes less because parameters are frozen."""
+    task = run.task
+    if not task.model.frozen.any():
+        return 0
+    whole = replace(task, model=task.model.with_frozen([]))
+    n_batch = min(task.run.batch_size, len(task.train.targets))
+    try:
+        return predicted_step(whole, n_batch).n_circuits - per_step
+    except InputError:  # a rule that takes no more than what is left
+        return 0
 
 
 def _circuits_per_forward(run: PreparedRun) -> int:
@@ -106,7 +122,7 @@ def headline(run: PreparedRun) -> list[str]:
 def summary_sections(run: PreparedRun) -> Sections:
     """`summary` for people."""
     about = summary(run)
-    counts = about["samples"]
+    counts, saved = about["samples"], about["circuits_saved_per_step"]
     data = {
         "source": str(about["data"]),
         "samples": ", ".join(f"{name} {count}" for name, count in counts.items()),
@@ -126,7 +142,8 @@ def summary_sections(run: PreparedRun) -> Sections:
             "backend": f"{about['backend']}, {about['shots'] or 'no'} shots"
             + ("" if about["shots"] else " (exact)"),
             "steps": format_count(about["steps"]),
-            "circuits a step": format_count(about["circuits_per_step"]),
+            "circuits a step": format_count(about["circuits_per_step"])
+            + (f" ({format_count(saved)} fewer by frozen parameters)" if saved else ""),
             "circuits in all": format_count(about["circuits"]),
         },
     }

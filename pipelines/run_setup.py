@@ -120,7 +120,8 @@ def _assemble(config: TrainingConfig, model: Model, data: PreparedData) -> Prepa
         shots=config.backend.shots,
         has_jacobian=config.backend.shots is None and backend.capabilities.has_jacobian,
     )
-    task.rule.check(first_problem(task, 1))
+    _ = task.rate_factors  # groups that are not there are refused now
+    task.rule.check(first_problem(task, min(config.run.batch_size, len(data.train.targets))))
     return PreparedRun(config, data, task)
 
 

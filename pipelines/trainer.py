@@ -43,6 +43,7 @@ from pipelines.run_folder import RunFolder
 from pipelines.run_setup import PreparedRun, load_run, prepare_run, save_run
 from pipelines.tracking.provenance import ray_submission_id
 from pipelines.tracking.tracker import RunStatus, Tracker, TrackingReport, ship_pending
+from pipelines.transfer import starting_params
 
 
 class TrainingInterrupted(KeyboardInterrupt):
@@ -149,7 +150,7 @@ class Trainer:
             with self._phase("setup"):
                 run, folder, checkpoints = self._open(stack)
                 state, problems = checkpoints.load_newest()
-                state = state or initial_state(run.task)
+                state = state or initial_state(run.task, starting_params(run))
             is_paid = build_backend(run.config).capabilities.is_paid
             display.start(f"qfleet · {folder.name}", headline(run), is_paid=is_paid)
             # Where the last checkpoint is gone or damaged, what comes after the one before it is done again, to the same bits.
@@ -208,6 +209,8 @@ class Trainer:
     def _open(self, stack: ExitStack) -> tuple[PreparedRun, RunFolder, Checkpoints]:
         """The run, its folder (locked until `stack` closes) and its checkpoints; made new, or found."""
         prepared = None if self._folder else prepare_run(self.config, self._model, self._table)
+        if prepared is not None:
+            starting_params(prepared)  # refuse what cannot be started from before there is a folder
         folder = self._folder or RunFolder.create(self.config)
         folder.lock()
         stack.callback(folder.unlock)

@@ -24,12 +24,14 @@ class Blocks(NamedTuple):
         params: ``p0 ...``, layer by layer; a layer's are those of the feature map, if it has any, and then those of the ansatz.
         inputs: ``x0 ...``, the features or, where there is a `transform`, what it makes of them.
         transform: the classical step of the feature map, if it has one.
+        layers: where each layer's parameters begin, and the end of the last.
     """
 
     circuit: cirq.Circuit
     params: list[sympy.Symbol]
     inputs: list[sympy.Symbol]
     transform: FeatureTransform | None
+    layers: tuple[int, ...]
 
 
 def blocks_of(config: ModelConfig) -> Blocks:
@@ -58,7 +60,8 @@ def blocks_of(config: ModelConfig) -> Blocks:
             operations += feature_map.operations(qubits, inputs)
         pairs = ansatz.pairs(n_qubits, layer) if isinstance(ansatz, PairingAnsatz) else configured
         operations += ansatz.layer(qubits, of_layer[of_map:], pairs)
-    return Blocks(cirq.Circuit(operations), params, inputs, transform)
+    layers = tuple(layer * per_layer for layer in range(config.n_layers + 1))
+    return Blocks(cirq.Circuit(operations), params, inputs, transform, layers)
 
 
 def _feature_map(config: ModelConfig) -> tuple[Any, FeatureTransform | None]:

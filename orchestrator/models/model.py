@@ -16,12 +16,13 @@ from orchestrator.circuits.from_cirq import template_from_circuit
 from orchestrator.circuits.measured import MeasuredCircuit
 from orchestrator.circuits.template import CircuitTemplate
 from orchestrator.config import ModelConfig
-from orchestrator.errors import CircuitError, ConfigError, InputError
+from orchestrator.errors import CircuitError, InputError
 from orchestrator.models.angle_map import AngleMap, Angles, Slopes
 from orchestrator.models.blocks import blocks_of
 from orchestrator.models.feature_maps.transform import FeatureTransform
 from orchestrator.models.heads import Head
 from orchestrator.models.observables import Readout, readout
+from orchestrator.models.selection import ParamNames
 from orchestrator.registry import import_path, resolve
 
 
@@ -42,6 +43,7 @@ class Model:
         frozen: bool [P]: parameters that stay as they are.
         initial_scale: standard deviation of the initial circuit parameters, radians.
         transform: the classical step of the feature map in front of the angle map, if it has one.
+        layers: where each layer's circuit parameters begin, and the end of the last; empty where there are no layers.
     """
 
     template: CircuitTemplate
@@ -54,6 +56,7 @@ class Model:
     frozen: np.ndarray
     initial_scale: float
     transform: FeatureTransform | None = None
+    layers: tuple[int, ...] = ()
 
     @classmethod
     def from_circuit(
@@ -67,7 +70,8 @@ class Model:
         n_outputs: int = 1,
         output_scale: float = 1.0,
         initial_scale: float = 0.1,
-        frozen: Sequence[int] = (),
+        frozen: Sequence[int | str] = (),
+        layers: Sequence[int] = (),
         qubit_order: Sequence[cirq.Qid] | None = None,
     ) -> Model:
         """A model of any cirq circuit with sympy symbols.
@@ -78,7 +82,8 @@ class Model:
             observables: a preset, texts such as ``"Z0*Z1"``, or cirq Pauli strings and sums.
             head: ``"linear"`` (trainable) or ``"none"``.
             n_outputs: 1 for binary and regression losses, the number of classes for a multi-class one.
-            frozen: indices of parameters that are not trained.
+            frozen: parameters that are not trained, by number or as `ParamNames.select` takes them.
+            layers: where each layer's parameters begin, and the end of the last; so that layers can be named.
             qubit_order: which qubit is number 0, 1, ...
 
         Raises:
@@ -104,9 +109,22 @@ class Model:
         angle_map = AngleMap.from_expressions(expressions, param_symbols, feature_symbols)
         read = readout(observables, template.n_qubits, qubits)
         built = resolve("head", head)(len(read.names), n_outputs, output_scale)
-        mask = _frozen_mask(frozen, angle_map.n_params + built.n_params)
         names = tuple(str(p) for p in param_symbols)
-        return cls(template, angle_map, read, built, head, output_scale, names, mask, initial_scale)
+        known = ParamNames(names, tuple(layers), built.n_params)
+        mask = np.zeros(len(known.all), bool)
+        mask[known.select("model.frozen", frozen)] = True
+        return cls(
+            template=template,
+            angle_map=angle_map,
+            readout=read,
+            head=built,
+            head_name=head,
+            output_scale=output_scale,
+            circuit_param_names=names,
+            frozen=mask,
+            initial_scale=initial_scale,
+            layers=tuple(layers),
+        )
 
     @classmethod
     def from_config(cls, config: ModelConfig, n_outputs: int = 1) -> Model:
@@ -129,7 +147,7 @@ class Model:
                 raise InputError(
                     f"model.circuit = {config.circuit!r} returned {type(made).__name__}, not an orchestrator.Model"
                 )
-            return made
+            return made.with_frozen(config.frozen) if config.frozen else made
         blocks = blocks_of(config)
         model = cls.from_circuit(
             blocks.circuit,
@@ -141,6 +159,7 @@ class Model:
             output_scale=config.output_scale,
             initial_scale=config.initial_scale,
             frozen=config.frozen,
+            layers=blocks.layers,
         )
         return replace(model, transform=blocks.transform)
 
@@ -188,9 +207,16 @@ class Model:
         felt = [k for k in moved if self.template.gate_of_angle[k].frequencies]
         return np.array(felt, np.int64)
 
-    def with_frozen(self, indices: Sequence[int]) -> Model:
-        """A copy in which exactly these parameters are frozen."""
-        return replace(self, frozen=_frozen_mask(indices, self.n_params))
+    @property
+    def param_names(self) -> ParamNames:
+        """What the parameters can be called."""
+        return ParamNames(self.circuit_param_names, self.layers, self.head.n_params)
+
+    def with_frozen(self, entries: Sequence[int | str]) -> Model:
+        """A copy in which exactly these parameters are frozen; see `ParamNames.select`."""
+        mask = np.zeros(self.n_params, bool)
+        mask[self.param_names.select("model.frozen", entries)] = True
+        return replace(self, frozen=mask)
 
     def initial_params(self, seed: int) -> np.ndarray:
         """float64 [P]: circuit parameters normal with `initial_scale`, the head as it likes; the same for the same seed."""
@@ -267,14 +293,3 @@ class Model:
 def _natural(symbol: sympy.Symbol) -> tuple[Any, ...]:
     """Sort key that puts p2 before p10."""
     return tuple(int(part) if part.isdigit() else part for part in re.split(r"(\d+)", symbol.name))
-
-
-def _frozen_mask(indices: Sequence[int], n_params: int) -> np.ndarray:
-    mask = np.zeros(n_params, bool)
-    for index in indices:
-        if not 0 <= index < n_params:
-            raise ConfigError(
-                "model.frozen", index, f"the model's parameters are 0 to {n_params - 1}", str(n_params - 1)
-            )
-        mask[index] = True
-    return mask

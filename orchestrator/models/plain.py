@@ -33,6 +33,7 @@ def model_to_plain(model: Model) -> tuple[dict[str, Any], dict[str, np.ndarray]]
         "output_scale": model.output_scale,
         "circuit_param_names": list(model.circuit_param_names),
         "initial_scale": model.initial_scale,
+        "layers": list(model.layers),
         "transform": None if model.transform is None else asdict(model.transform),
     }
     arrays = {f"angle_map/{name}": getattr(model.angle_map, name) for name in _MAP_ARRAYS}
@@ -60,7 +61,7 @@ def model_from_plain(description: dict[str, Any], arrays: dict[str, np.ndarray])
         tuple(description["observable_names"]),
     )
     scale = description["output_scale"]
-    transform = description.get("transform")  # models of version 0.1.0 have none
+    transform = description.get("transform")  # models of version 0.1.0 have neither this nor layers
     return Model(
         template=template,
         angle_map=mapping,
@@ -71,5 +72,6 @@ def model_from_plain(description: dict[str, Any], arrays: dict[str, np.ndarray])
         circuit_param_names=tuple(description["circuit_param_names"]),
         frozen=arrays["frozen"].astype(bool),
         initial_scale=description["initial_scale"],
+        layers=tuple(description.get("layers", ())),
         transform=None if transform is None else FeatureTransform(**transform),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from orchestrator.config import OptimizerConfig
 from orchestrator.optimizers.transform import (
     GradientTransform,
@@ -14,8 +16,8 @@ from orchestrator.optimizers.transform import (
 from orchestrator.registry import resolve
 
 
-def build_optimizer(config: OptimizerConfig) -> GradientTransform:
-    """Gradient in, update to add to the parameters out."""
+def build_optimizer(config: OptimizerConfig, factors: np.ndarray | None = None) -> GradientTransform:
+    """Gradient in, update to add to the parameters out. `factors`: float64 [P], of the learning rate, 1 for all if absent."""
     parts: list[GradientTransform] = []
     if config.clip_value is not None:
         parts.append(clip_by_value(config.clip_value))
@@ -24,5 +26,5 @@ def build_optimizer(config: OptimizerConfig) -> GradientTransform:
     parts.append(resolve("optimizer", config.name)(config))
     if config.weight_decay:
         parts.append(add_weight_decay(config.weight_decay))
-    parts.append(scale_by_learning_rate())
+    parts.append(scale_by_learning_rate(factors))
     return chain(*parts)

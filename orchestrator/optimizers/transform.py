@@ -79,6 +79,7 @@ def add_weight_decay(decay: float) -> GradientTransform:
     return stateless(lambda direction, params, rate: direction + decay * params)
 
 
-def scale_by_learning_rate() -> GradientTransform:
-    """The direction turned into an update: minus the learning rate times it."""
-    return stateless(lambda direction, params, rate: -rate * direction)
+def scale_by_learning_rate(factors: np.ndarray | None = None) -> GradientTransform:
+    """The direction turned into an update: minus the learning rate (times each parameter's factor, [P]) times it."""
+    own = 1.0 if factors is None else factors
+    return stateless(lambda direction, params, rate: -rate * own * direction)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
 from orchestrator.config import OptimizerConfig, RunConfig
+from orchestrator.errors import ConfigError
 from orchestrator.gradients.base import GradientRule
 from orchestrator.losses.base import Loss
 from orchestrator.models.model import Model
@@ -41,7 +44,27 @@ class TrainingTask:
     @cached_property
     def update(self) -> GradientTransform:
         """Gradient in, update of the parameters out."""
-        return build_optimizer(self.optimizer)
+        return build_optimizer(self.optimizer, self.rate_factors)
+
+    @cached_property
+    def rate_factors(self) -> np.ndarray | None:
+        """float64 [P], of the learning rate; None where all are 1.
+
+        Raises:
+            ConfigError: ``optimizer.rates`` names a group that is not there, or a parameter twice.
+        """
+        if not self.optimizer.rates:
+            return None
+        factors, owner = np.ones(self.model.n_params), [""] * self.model.n_params
+        for group, factor in self.optimizer.rates.items():
+            for i in self.model.param_names.select("optimizer.rates", [group]):
+                if owner[i]:
+                    name = self.model.param_names.all[i]
+                    raise ConfigError(
+                        "optimizer.rates", group, f"holds {name}, which {owner[i]!r} holds already"
+                    )
+                factors[i], owner[i] = factor, group
+        return factors
 
     @property
     def monitored(self) -> str:
