@@ -74,6 +74,15 @@ def _parser() -> argparse.ArgumentParser:
         "--dry-run", action="store_true", help="check everything and print what would run; start nothing"
     )
 
+    doctor = _command(commands, "doctor", "before training: cost, trainability and memory of a configuration")
+    doctor.add_argument("config", help="TOML file, as for train")
+    _add_overrides(doctor)
+    _add_actors(doctor)
+    doctor.add_argument(
+        "--no-measure", dest="measure", action="store_false", help="skip what needs circuits to be run"
+    )
+    doctor.set_defaults(module="pipelines.doctor.command")
+
     resume = _command(commands, "resume", "continue a run from its last checkpoint")
     _add_run(resume)
     _add_actors(resume)
@@ -134,8 +143,38 @@ def _add_benchmarks(benchmarks: Any) -> None:
         help="measure and draw the scaling, into this folder or file; alone: nothing else",
     )
     engine.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
-    for parser in (overhead, engine):
+    gradients = _command(benchmarks, "gradients", "training loss over steps and circuits, rule by rule")
+    gradients.add_argument("--rule", nargs="+", metavar="NAME", help="gradient rules (default: all)")
+    gradients.add_argument(
+        "--problem",
+        choices=("energy", "classification"),
+        default="energy",
+        help="ground state of an Ising chain, or two kinds of iris (default: energy)",
+    )
+    gradients.add_argument("--steps", type=int, default=60, help="steps of each training (default: 60)")
+    gradients.add_argument("--plot", metavar="PATH", help="draw the losses, into this folder or file")
+    _add_overrides(gradients)
+    for parser in (overhead, engine, gradients):
         parser.set_defaults(module="pipelines.benchmark.command")
+    _add_tables(benchmarks)
+
+
+def _add_tables(benchmarks: Any) -> None:
+    tables = _command(
+        benchmarks, "tables", "published test accuracies beside those of the same models trained here"
+    )
+    tables.add_argument("--model", nargs="+", metavar="NAME", help="reuploading, dressed, ... (default: all)")
+    tables.add_argument("--quick", action="store_true", help="data sets of two features, one seed")
+    tables.add_argument("--seeds", type=int, metavar="N", help="trainings of each model (default: 5)")
+    tables.add_argument(
+        "--processes", type=int, metavar="N", help="trainings side by side (default: one a core)"
+    )
+    tables.add_argument("--output", default="runs/tables", metavar="FOLDER", help="default: runs/tables")
+    tables.add_argument("--no-tracking", action="store_true", help="log nothing to MLflow")
+    tables.add_argument(
+        "--search", action="store_true", help="search the hyperparameters again, and print them"
+    )
+    tables.set_defaults(module="pipelines.benchmark.tables")
 
 
 def _command(commands: Any, name: str, summary: str) -> argparse.ArgumentParser:

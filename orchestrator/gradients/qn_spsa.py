@@ -6,8 +6,8 @@ Two circuits a sample give the gradient (`spsa`), four more, of twice the depth,
     f = F(cD + cE) - F(cD) - F(-cD + cE) + F(-cD),    metric = -f / (4 c**2) * (D E+ + E D+) / 2,
 
 (with F(d) = 1 - d+ g d to second order, f is -4 c**2 D+ g E) whose mean is the Fubini-Study metric up to ``O(c**2)``. One sample has
-rank two and any sign, so the samples of all steps are averaged, the average is made positive as ``sqrt(A A)``, and a multiple of the
-identity is added before solving. The average is the rule's state.
+rank two and any sign, so the samples of all steps, and an identity before them, are averaged; the average is made positive as
+``sqrt(A A)``, and a multiple of the identity is added before solving. The average is the rule's state.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class QNSPSA(Rule):
         if not problem.trainable.any():
             return estimate
         sample = yield from metric_sample(problem, self._n_directions, self._perturb.size(problem.step))
-        n_seen = float(problem.state.get("count", np.zeros(1))[0])
-        mean = problem.state["metric"].reshape(sample.shape) if n_seen else np.zeros_like(sample)
+        n_seen = float(problem.state.get("count", np.ones(1))[0])
+        mean = problem.state["metric"].reshape(sample.shape) if problem.state else np.eye(len(sample))
         mean = mean + (sample - mean) / (n_seen + 1)
         inverse = regularized_inverse(_positive(mean), problem.trainable, self._regularization)
         n = len(inverse)

@@ -1,4 +1,4 @@
-"""What ``qfleet benchmark overhead`` and ``qfleet benchmark engine`` do: read options, measure, print."""
+"""What ``qfleet benchmark engine``, ``overhead`` and ``gradients`` do: read options, measure, print."""
 
 from __future__ import annotations
 
@@ -24,6 +24,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         from pipelines.benchmark import overhead
 
         return overhead.run(options)
+    if options.what == "gradients":
+        from pipelines.benchmark import gradients
+
+        return gradients.run(options)
     return _engine(options)
 
 

@@ -68,10 +68,13 @@ def dress(axes: Axes, ylabel: str, *, has_grid: bool = True) -> None:
         axes.grid(axis="y", color=PALE, linewidth=0.8)
 
 
-def legend(axes: Axes, place: Literal["best", "upper left"] = "best") -> None:
-    """A legend without a frame, on a ground that lets the lines below it be seen."""
+def legend(axes: Axes, place: Literal["best", "upper left", "beside"] = "best") -> None:
+    """A legend without a frame, on a ground that lets the lines below it be seen, or to the right of the axes."""
+    where: dict[str, Any] = {"loc": place}
+    if place == "beside":
+        where = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.02)}
     axes.legend(
-        loc=place, fontsize=9, frameon=True, framealpha=0.85, edgecolor="none", labelcolor=INK, borderpad=0.3
+        **where, fontsize=9, frameon=True, framealpha=0.85, edgecolor="none", labelcolor=INK, borderpad=0.3
     )
 
 

@@ -200,7 +200,7 @@ def test_sampled_metric_has_the_metric_as_its_mean(coordinator: Coordinator) -> 
 
 
 def test_qn_spsa_averages_its_metric_over_the_steps(coordinator: Coordinator) -> None:
-    """The state of n steps is the mean of n samples; the solution uses its positive part, regularised."""
+    """The state of n steps is the mean of n samples and the identity; the solution uses its positive part, regularised."""
     rule, state = QNSPSA(GradientConfig(rule="qn_spsa", regularization=0.1)), {}
     samples = []
     for i in range(3):
@@ -209,9 +209,9 @@ def test_qn_spsa_averages_its_metric_over_the_steps(coordinator: Coordinator) ->
         samples.append(run(lambda p, i=i: metric_sample(p, 1, 0.1 / (i + 1) ** 0.101), at, coordinator))
         state = found.state
     n = at.model.n_circuit_params
-    mean = np.mean(samples, axis=0)
+    mean = np.mean([np.eye(n), *samples], axis=0)
     np.testing.assert_allclose(state["metric"].reshape(n, n), mean, rtol=0, atol=1e-12)
-    assert state["count"] == 3
+    assert state["count"] == 4
     plain = drive(SPSA(GradientConfig()).estimate(at), coordinator.evaluate).gradient[:n]
     values, vectors = np.linalg.eigh(mean)
     positive = vectors @ np.diag(np.abs(values)) @ vectors.T
