@@ -3,7 +3,7 @@
 ::
 
     TrainingConfig ─► Model (feature map + ansatz + observables + angle map + head)
-                        │   GradientRule.derivative(template, angles)
+                        │   GradientRule.estimate(problem)   a generator: asks for evaluations, ends with gradient and variance
                         ▼
                   EvaluationPlan      pure data: samples × displacements, with linear coefficients
                         │   jobs_for(plan)       cut along samples, then displacements; content ids
@@ -11,7 +11,7 @@
                       Job* ──► Dispatcher [scheduler ► CircuitActor (session + circuit cache)] ──► JobResult*
                                                                 expectation values, variances, cost, spans
                         ▼
-          plan.assemble ─► values, jacobian ─► loss ─► gradient ─► Optimizer.update ─► TrainState
+          plan.assemble ─► Evaluation ─► the rule: loss, gradient, variance ─► Optimizer.update ─► TrainState
                         ▼
               yields StepReport, EpochReport ─► pipelines: MLflow, checkpoint, progress, journal
 
