@@ -94,6 +94,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("--shots", type=int, help="repetitions of each circuit; default: as in training")
     evaluate.add_argument("--backend", help="another backend than in training")
+    evaluate.add_argument(
+        "--baselines",
+        action="store_true",
+        help="train the separable twin, a support vector machine and a neural network on the same split, and compare",
+    )
     _add_actors(evaluate)
 
     ui = _command(commands, "ui", "open a run in MLflow's pages")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,14 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     with warming_up(backend, prepared.task.model.measured, config.backend.shots, report_on_stderr):
         coordinator = build_coordinator(config.fleet, backend)
     try:
-        figures = _figures(score(prepared, config, params, coordinator, options.split))
+        scores = score(prepared, config, params, coordinator, options.split)
+        figures = _figures(scores)
+        if options.baselines:
+            from pipelines.baselines import baselines
+
+            print("training the baselines", file=sys.stderr)
+            found = baselines(prepared, scores, options.split, coordinator)
+            figures["baselines"] = [asdict(one) | {"verdict": one.verdict} for one in found]
     finally:
         coordinator.dispatcher.close()
     figures["seconds"] = {"total": time.perf_counter() - started}
@@ -136,12 +143,25 @@ def _sections(about: dict[str, Any], figures: dict[str, Any]) -> dict[str, dict[
             "parameters of epoch": about["best_epoch"],
         },
     }
+    if "baselines" in figures:
+        sections["Against, 95 % interval"] = {
+            one["name"]: _against(one, is_classes="classes" in figures) for one in figures["baselines"]
+        }
     if "confusion" in figures:
         sections["Actual class, predicted as"] = {
             name: {other: str(count) for other, count in zip(figures["classes"], row, strict=True)}
             for name, row in zip(figures["classes"], figures["confusion"], strict=True)
         }
     return sections
+
+
+def _against(one: dict[str, Any], *, is_classes: bool) -> str:
+    """A baseline's score and how much better the model is."""
+    if is_classes:
+        gain, low, high = (f"{100 * one[name]:+.1f} %" for name in ("difference", "low", "high"))
+        return f"{100 * one['score']:.1f} %; model {gain} ({low} to {high}): {one['verdict']}"
+    gain = f"{one['difference']:+.3g} ({one['low']:+.3g} to {one['high']:+.3g})"
+    return f"rmse {one['score']:.4g}; squared error less by {gain}: {one['verdict']}"
 
 
 if __name__ == "__main__":
