@@ -83,6 +83,13 @@ def choose_rule(config: TrainingConfig, capabilities: Capabilities) -> GradientR
     name = config.gradient.rule
     if name == "auto":
         name = "adjoint" if exact and capabilities.has_jacobian else "parameter_shift"
+    if config.gradient.shots_per_step is not None and exact:
+        raise ConfigError(
+            "gradient.shots_per_step",
+            config.gradient.shots_per_step,
+            "divides shots, and exact values take none: set backend.shots, or leave it out",
+            "none",
+        )
     rule: GradientRule = resolve("gradient rule", name)(config.gradient)
     if rule.needs_jacobian and not (exact and capabilities.has_jacobian):
         why = "estimates from shots" if not exact else f"backend {config.backend.name!r}"

@@ -203,7 +203,7 @@ def test_measured_variances_lower_the_noise(coordinator: Coordinator) -> None:
 def test_gradient_method_spends_as_the_signal_falls(coordinator: Coordinator) -> None:
     """The first step knows no gradient and uses all it may. Then the shots go with one over
     the squared norm, from the fewest possible to the whole budget; the weights, and with them the levels, stay."""
-    at, budget = problem(), 10**9
+    at, budget = problem(), 2 * 10**8
     first = estimate(rule("gradient", budget), at, coordinator)
     assert 0.99 * budget < sum(e.n_shots for e in first.evaluations) <= budget
 

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.config import TrainingConfig
 from orchestrator.errors import ConfigError
-from pipelines.compose import build_backend, n_threads
+from pipelines.compose import build_backend, choose_rule, n_threads
 
 
 class Both:
@@ -89,3 +89,12 @@ def test_more_threads_than_cpus_are_refused(cpus: str, nearest: str) -> None:
     with pytest.raises(ConfigError, match=r"backend\.threads = 4: .*fleet\.cpus_per_actor") as caught:
         build_backend(crowded)
     assert caught.value.suggestion == nearest
+
+
+def test_a_budget_of_shots_needs_shots() -> None:
+    """With exact values ``auto`` would take adjoint and leave the budget lying."""
+    config = TrainingConfig().with_overrides(["gradient.shots_per_step=100000", "fleet.dispatcher=serial"])
+    with pytest.raises(ConfigError, match=r"shots_per_step = 100000.*set backend.shots"):
+        choose_rule(config, build_backend(config).capabilities)
+    sampled = config.with_overrides(["backend.shots=100"])
+    assert choose_rule(sampled, build_backend(sampled).capabilities).name == "parameter_shift"
