@@ -65,28 +65,41 @@ def baselines(run: PreparedRun, scores: Scores, split: str, coordinator: Coordin
     found = []
     twin = _separable_twin(run, samples, coordinator)
     if twin is not None:
-        found.append(_paired("separable twin", twin[0], scores, run.config.run.seed, twin[1]))
+        found.append(_against("separable twin", twin[0], scores, run.config.run.seed, twin[1]))
     for name, learn in (("support vector machine", _support_vectors), ("neural network", _neural_network)):
         predicted = learn(run, samples.features)
-        found.append(_paired(name, predicted, scores, run.config.run.seed, 0))
+        found.append(_against(name, predicted, scores, run.config.run.seed, 0))
     return found
 
 
-def _paired(name: str, predicted: np.ndarray, scores: Scores, seed: int, circuits: int) -> Baseline:
-    of_model, of_baseline = (_merit(p, scores) for p in (scores.predicted, predicted))
-    gain = of_model - of_baseline
+def _against(name: str, predicted: np.ndarray, scores: Scores, seed: int, circuits: int) -> Baseline:
+    is_classes = scores.class_names is not None
+    return paired(name, predicted, scores.predicted, scores.actual, seed, circuits, is_classes=is_classes)
+
+
+def paired(
+    name: str,
+    of_baseline: np.ndarray,
+    of_model: np.ndarray,
+    actual: np.ndarray,
+    seed: int,
+    circuits: int = 0,
+    *,
+    is_classes: bool = True,
+) -> Baseline:
+    """The baseline `name`, from what it and the model predicted for the same samples [S]; `seed`: of the resampling."""
+    own, other = (_merit(predicted, actual, is_classes) for predicted in (of_model, of_baseline))
+    gain = own - other
     low, high = interval(gain, seed)
-    score = (
-        float(of_baseline.mean()) if scores.class_names is not None else float(np.sqrt(-of_baseline.mean()))
-    )
+    score = float(other.mean()) if is_classes else float(np.sqrt(-other.mean()))
     return Baseline(name, score, float(gain.mean()), low, high, circuits)
 
 
-def _merit(predicted: np.ndarray, scores: Scores) -> np.ndarray:
+def _merit(predicted: np.ndarray, actual: np.ndarray, is_classes: bool) -> np.ndarray:
     """[S]: 1 or 0 for right or wrong; minus the squared error for regression."""
-    if scores.class_names is not None:
-        return (predicted == scores.actual).astype(np.float64)
-    return np.asarray(-((predicted - scores.actual) ** 2))
+    if is_classes:
+        return (predicted == actual).astype(np.float64)
+    return np.asarray(-((predicted - actual) ** 2))
 
 
 def interval(gain: np.ndarray, seed: int) -> tuple[float, float]:

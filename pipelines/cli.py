@@ -101,6 +101,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_actors(evaluate)
 
+    kernel = _command(commands, "kernel", "a support vector machine on a quantum kernel")
+    kernel.add_argument("config", help="TOML file, as for train; its feature map makes the kernel")
+    kernel.add_argument(
+        "--kernel", choices=("fidelity", "projected"), default="fidelity", help="default: fidelity"
+    )
+    _add_overrides(kernel)
+    _add_actors(kernel)
+
     ui = _command(commands, "ui", "open a run in MLflow's pages")
     ui.add_argument("run", nargs="?", default="latest", help="as for resume (default: latest)")
     ui.add_argument("--directory", default="runs", help="where run names are looked up (default: runs)")

@@ -67,7 +67,7 @@ def prepare_run(
         seed=config.run.seed,
         n_features=n_features,
         table=table,
-        suggest=_suggestion(config),
+        suggest=suggestion(config),
     )
     if model is None:
         model = Model.from_config(config.model, loss.n_outputs(len(data.class_names or ())))
@@ -81,7 +81,7 @@ def _n_features(config: TrainingConfig) -> int | None:
     return int(resolve("feature map", config.model.feature_map)(config.model).n_features)
 
 
-def _suggestion(config: TrainingConfig) -> Callable[[int], str | None]:
+def suggestion(config: TrainingConfig) -> Callable[[int], str | None]:
     """How the configured feature map is made to take n features."""
 
     def suggest(n: int) -> str | None:
