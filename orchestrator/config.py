@@ -363,7 +363,7 @@ class LossConfig(Section):
 
     name: LossName = Field(
         "binary_cross_entropy",
-        description="mse | binary_cross_entropy | cross_entropy.",
+        description="mse | binary_cross_entropy | cross_entropy | weighted_fidelity.",
     )
 
 

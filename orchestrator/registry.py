@@ -42,6 +42,7 @@ LOSSES = {
     "mse": "orchestrator.losses.mse:MeanSquaredError",
     "binary_cross_entropy": "orchestrator.losses.cross_entropy:BinaryCrossEntropy",
     "cross_entropy": "orchestrator.losses.cross_entropy:CrossEntropy",
+    "weighted_fidelity": "orchestrator.losses.weighted_fidelity:WeightedFidelity",
 }
 OPTIMIZERS = {
     "adam": "orchestrator.optimizers.adam:adam",

@@ -90,3 +90,44 @@ class LinearHead:
         matrix, _ = self._split(params)
         of_matrix = (gradient[:, :, None] * observables[:, None, :]).reshape(len(gradient), -1)
         return np.einsum("sc,cm->sm", gradient, matrix), np.concatenate([of_matrix, gradient], axis=1)
+
+
+class WeightedFidelityHead:
+    """outputs = alpha_cq (1 ± o_q) / 2: the fidelity of qubit q with |0> (class 0) or |1> (class 1), weighted.
+
+    Pérez-Salinas et al., arXiv 1907.02085. Observables are the Z of Q qubits; outputs come class by class, so 2 Q of them, or Q for the
+    first class alone. One trainable weight alpha for each output; they start at ``scale``.
+    """
+
+    def __init__(self, n_observables: int, n_outputs: int, scale: float) -> None:
+        if n_outputs not in (n_observables, 2 * n_observables):
+            raise ConfigError(
+                "model.observables",
+                n_observables,
+                f"model.head = 'weighted_fidelity' gives one output for each qubit and each of two classes; {n_outputs} wanted",
+                str(max(n_outputs // 2, 1)),
+            )
+        self.n_params = self.n_outputs = n_outputs
+        self._scale = scale
+        self._signs = np.repeat([1.0, -1.0], n_observables)[:n_outputs]
+        self._n_observables = n_observables
+
+    def initial(self, rng: np.random.Generator) -> np.ndarray:
+        """`scale` for every weight."""
+        return np.full(self.n_outputs, self._scale)
+
+    def forward(self, params: np.ndarray, observables: np.ndarray) -> np.ndarray:
+        """The weighted fidelities."""
+        return params * self._fidelities(observables)
+
+    def backward(
+        self, params: np.ndarray, observables: np.ndarray, gradient: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Gradients of the weighted fidelities."""
+        of_fidelities = 0.5 * gradient * params * self._signs
+        by_class = of_fidelities.reshape(len(gradient), -1, self._n_observables)
+        return by_class.sum(axis=1), gradient * self._fidelities(observables)
+
+    def _fidelities(self, observables: np.ndarray) -> np.ndarray:
+        copies = self.n_outputs // self._n_observables
+        return 0.5 * (1.0 + self._signs * np.tile(observables, copies))

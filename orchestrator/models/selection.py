@@ -45,7 +45,8 @@ class ParamNames:
 
     def _of(self, key: str, entry: int | str) -> range:
         names, n_circuit = self.all, len(self.circuit)
-        if isinstance(entry, int):
+        if not isinstance(entry, str):
+            entry = int(entry)  # numpy's integers too
             if not 0 <= entry < len(names):
                 problem = f"the model's parameters are 0 to {len(names) - 1}"
                 raise ConfigError(key, entry, problem, str(len(names) - 1))

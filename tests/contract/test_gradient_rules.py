@@ -75,11 +75,12 @@ def model(head: str = "linear", n_outputs: int = 1) -> Model:
 
 def problem(loss: str = "mse", shots: int | None = None, **changes: Any) -> GradientProblem:
     rng = np.random.default_rng(3)
-    made = model(n_outputs=3 if loss == "cross_entropy" else 1)
+    made = model(n_outputs={"cross_entropy": 3, "weighted_fidelity": 2}.get(loss, 1))
     targets = {
         "mse": rng.normal(size=4),
         "binary_cross_entropy": np.array([0, 1, 1, 0]),
         "cross_entropy": np.array([0, 2, 1, 2]),
+        "weighted_fidelity": np.array([1, 0, 0, 1]),
     }
     found = GradientProblem(
         model=made,

@@ -143,13 +143,14 @@ def test_random_circuits(
 
 
 def combinations() -> Iterator[tuple[str, str, str, str]]:
-    """(loss, head, observables, ansatz), all that fit together: without a head, as many observables as outputs."""
+    """(loss, head, observables, ansatz), all that fit together: some heads have as many outputs as the observables make."""
     for loss in LOSSES:
         n_outputs = resolve("loss", loss)().n_outputs(2)
         for head in HEADS:
             for observables in PRESETS:
                 n_observables = 2 if observables == "each" else 1
-                if head != "none" or n_observables == n_outputs:
+                takes = {"none": (n_observables,), "weighted_fidelity": (n_observables, 2 * n_observables)}
+                if n_outputs in takes.get(head, (n_outputs,)):
                     yield from ((loss, head, observables, ansatz) for ansatz in ANSATZE)
 
 

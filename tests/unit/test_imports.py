@@ -52,7 +52,12 @@ PLACES = {
     "ray": ("actors/ray_fleet/",),
     "rich": ("pipelines/display/live.py", "pipelines/display/tables.py"),
     "scipy": ("actors/simulation/contraction/network.py",),
-    "sklearn": ("pipelines/data/table.py", "pipelines/baselines.py", "pipelines/kernel.py", "pipelines/frontends/"),
+    "sklearn": (
+        "pipelines/data/table.py",
+        "pipelines/baselines.py",
+        "pipelines/kernel.py",
+        "pipelines/frontends/",
+    ),
     "sympy": (
         "orchestrator/circuits/",
         "orchestrator/models/",
