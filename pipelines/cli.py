@@ -74,6 +74,12 @@ def _parser() -> argparse.ArgumentParser:
         "--dry-run", action="store_true", help="check everything and print what would run; start nothing"
     )
 
+    train.add_argument(
+        "--baselines",
+        action="store_true",
+        help="then train the separable twin, a support vector machine and a neural network, and compare on the test split",
+    )
+
     doctor = _command(commands, "doctor", "before training: cost, trainability and memory of a configuration")
     doctor.add_argument("config", help="TOML file, as for train")
     _add_overrides(doctor)

@@ -7,16 +7,23 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.config import TrainingConfig
+from orchestrator.errors import ConfigError
 
 if TYPE_CHECKING:
     from pipelines.trainer import Trainer
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Train, or with ``--dry-run`` only say what would run. Returns what ``--json`` prints."""
+    """Train, or with ``--dry-run`` only say what would run. Returns what ``--json`` prints.
+
+    Raises:
+        ConfigError: ``--baselines`` without a test split; nothing has been started.
+    """
     actors = [] if options.actors is None else ["fleet.dispatcher=ray", f"fleet.n_actors={options.actors}"]
     overrides = [*options.set, *actors]
     config = TrainingConfig.from_toml(options.config, overrides)
+    if options.baselines and config.data.test_fraction == 0:
+        raise ConfigError("data.test_fraction", 0.0, "--baselines are compared on the test split", "0.2")
     if options.dry_run:
         from pipelines.report import print_sections, summary, summary_sections
         from pipelines.run_setup import prepare_run
@@ -26,7 +33,15 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         return summary(prepared)
     from pipelines.trainer import Trainer
 
-    return finish(Trainer(config), to_stdout=not options.json)
+    figures = finish(Trainer(config), to_stdout=not options.json)
+    if options.baselines:
+        from pipelines import evaluate
+
+        where = {"run": figures["run_folder"], "directory": config.run.directory}
+        as_trained = {"split": "test", "shots": None, "backend": None, "actors": None}
+        beside = evaluate.run(argparse.Namespace(**where, **as_trained, baselines=True, json=options.json))
+        figures["baselines"] = beside["baselines"]
+    return figures
 
 
 def finish(trainer: Trainer, *, to_stdout: bool) -> dict[str, Any]:

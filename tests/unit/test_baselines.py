@@ -113,3 +113,26 @@ def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     shown = capsys.readouterr().out
     assert "Against, 95 % interval" in shown
     assert found[0]["verdict"].split()[0] in shown
+
+
+def test_beside_a_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(
+        """
+        data = {name = "iris", classes = [1, 2], test_fraction = 0.4}
+        model = {n_qubits = 4, n_layers = 1}
+        run = {epochs = 2, name = "two"}
+        fleet = {dispatcher = "serial"}
+        tracking = {enabled = false}
+        """,
+        encoding="utf-8",
+    )
+    arguments = ["train", str(path), "--baselines", "--json", "--set", f"run.directory={tmp_path}"]
+    assert cli.main(arguments) == 0
+    found = json.loads(capsys.readouterr().out)
+    twin = found["baselines"][0]
+    assert twin["name"] == "separable twin"
+    assert twin["difference"] == pytest.approx(found["metrics"]["test/accuracy"] - twin["score"])
+    assert cli.main([*arguments, "--set", "data.test_fraction=0", "--set", "run.name=three"]) == 2
+    assert "--baselines are compared on the test split" in capsys.readouterr().err
+    assert not (tmp_path / "three").exists()
