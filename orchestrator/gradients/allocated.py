@@ -25,7 +25,7 @@ from orchestrator.gradients.allocation import (
 )
 from orchestrator.gradients.base import GradientEstimate, Steps
 from orchestrator.gradients.problem import Backward, GradientProblem
-from orchestrator.gradients.variance import shot_variance
+from orchestrator.gradients.variance import shot_variance, spread_by_param
 from orchestrator.jobs import Displacements
 from orchestrator.models.angle_map import Angles, scattered
 from orchestrator.optimizers.transform import State
@@ -207,10 +207,11 @@ def _of_displaced(
     problem: GradientProblem, wanted: np.ndarray, derivative: LinearDerivative, variances: np.ndarray
 ) -> np.ndarray:
     """float64 [P_circuit]: what the noise of the displaced rows, [S, D], gives to each component."""
-    slopes, entries = problem.slopes, variances[:, derivative.row] * derivative.coefficient**2
+    entries = variances[:, derivative.row] * derivative.coefficient**2
     of_angles = scattered(entries, wanted[derivative.position], problem.model.template.n_angles)
-    per_pair = np.sum(slopes.weight**2 * of_angles[:, slopes.angle], axis=0)
-    return np.where(problem.trainable, np.bincount(slopes.param, per_pair, len(problem.trainable)), 0.0)
+    return np.where(
+        problem.trainable, spread_by_param(problem.slopes, of_angles, len(problem.trainable)), 0.0
+    )
 
 
 def smoothness(problem: GradientProblem, back: Backward, values: np.ndarray) -> float:

@@ -11,12 +11,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from orchestrator.circuits.zero_outcome import MAX_QUBITS
 from orchestrator.config import GradientConfig
 from orchestrator.errors import CapabilityError
 from orchestrator.gradients.adjoint import Adjoint
 from orchestrator.gradients.base import Rule, Steps
 from orchestrator.gradients.metric import block_metric, full_metric
-from orchestrator.gradients.overlap import MAX_QUBITS
 from orchestrator.gradients.parameter_shift import ParameterShift
 from orchestrator.gradients.problem import GradientProblem
 

@@ -1,12 +1,10 @@
 """How far two states of one circuit are apart: the circuit at one set of angles, then its inverse at another.
 
-The probability of |0...0> at the end is ``|<psi(b)|psi(a)>|**2``; the projector onto that outcome is the product of (1 + Z)/2 over the
-qubits, so it is read as the mean of all 2**n strings of I and Z, which one measurement setting gives.
+The probability of |0...0> at the end is ``|<psi(b)|psi(a)>|**2``.
 """
 
 from __future__ import annotations
 
-import itertools
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -14,25 +12,22 @@ import numpy as np
 from orchestrator.circuits.derived import overlap_circuit
 from orchestrator.circuits.measured import MeasuredCircuit
 from orchestrator.circuits.template import CircuitTemplate
+from orchestrator.circuits.zero_outcome import zero_probability, zero_strings
 from orchestrator.jobs import Displacements
 from orchestrator.models.angle_map import Angles
-
-MAX_QUBITS = 10
-"""2**n strings, 1,023 numbers a circuit at ten qubits."""
 
 
 class Overlap:
     """The overlap circuit of a template of K angles.
 
     Attributes:
-        circuit: measured in all strings but that of I alone, which is 1.
+        circuit: measured in `zero_strings`.
         ket: int64 [K], the overlap circuit's angle that stands for each of the template's in the first half.
     """
 
     def __init__(self, template: CircuitTemplate) -> None:
         found = overlap_circuit(template)
-        strings = map("".join, itertools.product("IZ", repeat=template.n_qubits))
-        self.circuit = MeasuredCircuit(found.template, tuple(strings)[1:])
+        self.circuit = MeasuredCircuit(found.template, zero_strings(template.n_qubits))
         self._n_angles, self._source, self._sign = template.n_angles, found.source, found.sign
 
     @cached_property
@@ -51,7 +46,7 @@ class Overlap:
 
     def fidelity(self, values: np.ndarray) -> np.ndarray:
         """[...] from the strings' values [..., 2**n - 1]."""
-        return (1.0 + values.sum(axis=-1)) / 2.0**self.circuit.template.n_qubits
+        return zero_probability(values, self.circuit.template.n_qubits)
 
 
 @lru_cache(maxsize=16)

@@ -17,11 +17,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from orchestrator.circuits.zero_outcome import MAX_QUBITS
 from orchestrator.config import GradientConfig
 from orchestrator.errors import CapabilityError
 from orchestrator.gradients.base import Rule, Steps
 from orchestrator.gradients.natural_gradient import regularized_inverse
-from orchestrator.gradients.overlap import MAX_QUBITS, full_angles, overlap
+from orchestrator.gradients.overlap import full_angles, overlap
 from orchestrator.gradients.problem import GradientProblem
 from orchestrator.gradients.spsa import SPSA
 from orchestrator.planning.noise_keys import noise_keys

@@ -13,7 +13,7 @@ averaged.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -73,29 +73,19 @@ def _head_alone(problem: GradientProblem, values: np.ndarray) -> GradientEstimat
     gradient, variance = np.zeros(problem.model.n_params), np.zeros(problem.model.n_params)
     n_circuit = problem.model.n_circuit_params
     gradient[n_circuit:] = back.of_head.sum(axis=0)
-    variance[n_circuit:] = _Head(problem, values[None]).variance()
+    if problem.shots is not None:
+        curvature = problem.curvature(values[:, : problem.n_strings])
+        variance[n_circuit:] = _head_variance(problem, values[None], curvature)
     frozen = problem.model.frozen
     return GradientEstimate(back.loss, np.where(frozen, 0.0, gradient), np.where(frozen, 0.0, variance))
 
 
-@dataclass(frozen=True, eq=False)
-class _Head:
-    """Noise of the head's gradient at the mean of R points' values [R, S, M']."""
-
-    problem: GradientProblem
-    values: np.ndarray
-
-    def variance(self) -> np.ndarray:
-        """[H]."""
-        problem, n = self.problem, self.problem.n_strings
-        mean = self.values.mean(axis=0)[:, :n]
-        sensitivity = problem.curvature(mean)[:, :, n:]
-        if problem.shots is None:
-            return np.zeros(sensitivity.shape[2])
-        covariance = (
-            sum(problem.joint.covariance(v, problem.shots) for v in self.values) / len(self.values) ** 2
-        )
-        return np.asarray(np.einsum("sih,sij,sjh->h", sensitivity, covariance, sensitivity))
+def _head_variance(problem: GradientProblem, values: np.ndarray, curvature: np.ndarray) -> np.ndarray:
+    """[H]: shot noise of the head's gradient at the mean of R points' values [R, S, M'], of that `curvature`."""
+    assert problem.shots is not None
+    sensitivity = curvature[:, :, problem.n_strings :]
+    covariance = sum(problem.joint.covariance(v, problem.shots) for v in values) / len(values) ** 2
+    return np.asarray(np.einsum("sih,sij,sjh->h", sensitivity, covariance, sensitivity))
 
 
 class _Pairs:
@@ -131,7 +121,14 @@ class _Pairs:
 
     def head_variance(self) -> np.ndarray:
         """[H]: shot noise of the head's gradient."""
-        return _Head(self._problem, self._values).variance()
+        if self._problem.shots is None:
+            return np.zeros(self._problem.model.head.n_params)
+        return _head_variance(self._problem, self._values, self._curvature)
+
+    @cached_property
+    def _curvature(self) -> np.ndarray:
+        """[S, M, M + H], at the mean of all values."""
+        return self._problem.curvature(self._mean)
 
     def _shot_noise(self) -> float:
         """Variance of a slope ``c . w`` over shots, in the mean over the directions.
@@ -142,7 +139,7 @@ class _Pairs:
         problem, k, n = self._problem, len(self.slopes), self._problem.n_strings
         if problem.shots is None:
             return 0.0
-        curvature = problem.curvature(self._mean)[:, :, :n]
+        curvature = self._curvature[:, :, :n]
         covariance = np.stack([problem.joint.covariance(v, problem.shots) for v in self._values])
         through_loss = np.einsum("sim,ksm->ksi", curvature, self._change) / (2 * k)
         direct = self.back.of_values / (2 * self._size)

@@ -36,14 +36,21 @@ def shot_variance(
         derivative: of the angles `wanted`, int64 [Kj]; None where only the head is trained.
         back: the loss and its derivatives at row 0. jacobian: [S, M, Kj].
     """
-    parts = _parts(problem, rows, derivative, wanted, back, jacobian)
-    slopes, n_circuit = parts.slopes, problem.model.n_circuit_params
+    parts, n_circuit = (
+        _parts(problem, rows, derivative, wanted, back, jacobian),
+        problem.model.n_circuit_params,
+    )
     variance = np.einsum(
         "sip,sij,sjp->p", parts.sensitivity, parts.covariance, parts.sensitivity, optimize=True
     )
-    per_pair = np.sum(slopes.weight**2 * parts.of_angles[:, slopes.angle], axis=0)
-    variance[:n_circuit] += np.bincount(slopes.param, per_pair, n_circuit)
+    variance[:n_circuit] += spread_by_param(parts.slopes, parts.of_angles, n_circuit)
     return np.where(problem.model.frozen, 0.0, variance)
+
+
+def spread_by_param(slopes: Slopes, of_angles: np.ndarray, n_params: int) -> np.ndarray:
+    """float64 [P], variances of independent derivatives by angles, [S, K], carried to the parameters that move them."""
+    per_pair = np.sum(slopes.weight**2 * of_angles[:, slopes.angle], axis=0)
+    return np.bincount(slopes.param, per_pair, n_params)
 
 
 def shot_covariance(

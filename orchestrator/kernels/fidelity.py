@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 from functools import cached_property
 
 import numpy as np
 
+from orchestrator.circuits.zero_outcome import MAX_QUBITS, zero_probability, zero_strings
 from orchestrator.config import ModelConfig
 from orchestrator.coordinator import Coordinator
 from orchestrator.errors import ConfigError
@@ -14,9 +14,6 @@ from orchestrator.kernels.base import KernelMatrix
 from orchestrator.kernels.encoding import Encoding, EncodingCircuit
 from orchestrator.planning.noise_keys import noise_keys
 from orchestrator.planning.plan import EvaluationPlan
-
-MAX_QUBITS = 10
-"""The outcome zero is read from 2^n - 1 strings, 1,023 numbers a pair at ten."""
 
 
 class FidelityKernel:
@@ -52,8 +49,7 @@ class FidelityKernel:
 
     @cached_property
     def _circuit(self) -> EncodingCircuit:
-        strings = map("".join, itertools.product("IZ", repeat=self._encoding.n_qubits))
-        return self._encoding.overlap_circuit(list(strings)[1:])  # that of I alone is 1
+        return self._encoding.overlap_circuit(zero_strings(self._encoding.n_qubits))
 
     def matrix(
         self,
@@ -100,7 +96,7 @@ class FidelityKernel:
 
     def _zero_probability(self, values: np.ndarray) -> np.ndarray:
         """[S] from the strings' values [S, 2^n - 1]; within [0, 1] but for rounding, which is cut off."""
-        return np.clip((1 + values.sum(axis=1)) / 2**self._encoding.n_qubits, 0, 1)
+        return np.clip(zero_probability(values, self._encoding.n_qubits), 0, 1)
 
 
 def _answer(
