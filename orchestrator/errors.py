@@ -82,6 +82,37 @@ class ExecutionError(QfleetError):
     """A backend answered with a failure, or with something that is not a result."""
 
 
+class BudgetError(QfleetError):
+    """A job would cost more than is left under ``budget.max_usd``; it was not sent, and nothing was reserved for it.
+
+    Args:
+        cap, spent, reserved, asked: micro-dollars (1e-6 USD); `reserved` is for jobs that are out.
+    """
+
+    def __init__(self, cap: int, spent: int, reserved: int, asked: int) -> None:
+        super().__init__(cap, spent, reserved, asked)
+        self.cap = cap
+        self.spent = spent
+        self.reserved = reserved
+        self.asked = asked
+
+    def __str__(self) -> str:
+        cap, spent, reserved, asked, left = (
+            f"{micro / 1e6:,.6f}".rstrip("0").rstrip(".")
+            for micro in (
+                self.cap,
+                self.spent,
+                self.reserved,
+                self.asked,
+                self.cap - self.spent - self.reserved,
+            )
+        )
+        return (
+            f"budget.max_usd = {cap}: a job of ${asked} would go beyond it; ${spent} are spent, ${reserved} reserved for jobs in "
+            f"flight, ${left} left"
+        )
+
+
 class FleetError(QfleetError):
     """The fleet could not be started or lost every actor."""
 

@@ -35,6 +35,41 @@ def jobs_for(plan: EvaluationPlan, n_jobs: int) -> list[Job]:
     return [whole.part(samples, rows) for samples in sample_cuts for rows in row_cuts]
 
 
+def jobs_of_at_most(plan: EvaluationPlan, n_circuits: int) -> list[Job]:
+    """Jobs of at most `n_circuits` circuits each, as few as possible: for backends that take or charge so many at once.
+
+    The cut depends on the plan alone, never on the workers, so that a resumed run makes the same jobs. A point (a sample with a
+    displacement) takes one circuit for each measurement group, whether or not shots are drawn, and all of them are in one job; where they
+    are more than `n_circuits`, a job is one point, and its circuits go out in `cuts_of_at_most`.
+
+    Raises:
+        ValueError: `n_circuits` is not positive.
+    """
+    if n_circuits < 1:
+        raise ValueError(f"n_circuits = {n_circuits}: nearest valid 1")
+    whole = plan.job()
+    n_points = max(n_circuits // len(plan.circuit.groups), 1)
+    n_samples, n_rows = whole.n_samples, whole.n_displacements
+
+    def with_samples(samples: int) -> tuple[int, int, int]:
+        """Number of jobs of so many samples each, minus the rows in one, samples: fewest jobs, then whole samples come first."""
+        rows = min(n_points // samples, n_rows)
+        return -(-n_samples // samples) * -(-n_rows // rows), -rows, samples
+
+    if not n_samples:
+        return []
+    n_jobs, minus_rows, samples = min(map(with_samples, range(1, min(n_samples, n_points) + 1)))
+    if n_jobs == 1:
+        return [whole]
+    row_cuts = cuts_of_at_most(n_rows, -minus_rows)
+    return [whole.part(part, rows) for part in cuts_of_at_most(n_samples, samples) for rows in row_cuts]
+
+
+def cuts_of_at_most(length: int, most: int) -> list[slice]:
+    """As few consecutive slices as hold at most `most` each, of nearly equal length."""
+    return _cuts(length, -(-length // most))
+
+
 def _cuts(length: int, pieces: int) -> list[slice]:
     """`pieces` consecutive slices of nearly equal length; none of an empty range."""
     pieces = max(pieces, 1)

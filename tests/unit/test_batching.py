@@ -11,7 +11,7 @@ from orchestrator.circuits.from_cirq import template_from_circuit
 from orchestrator.circuits.measured import MeasuredCircuit
 from orchestrator.gradients.parameter_shift import ParameterShift
 from orchestrator.models.angle_map import Angles
-from orchestrator.planning.batching import jobs_for, n_jobs_for
+from orchestrator.planning.batching import cuts_of_at_most, jobs_for, jobs_of_at_most, n_jobs_for
 from orchestrator.planning.derivative import DirectDerivative
 from orchestrator.planning.plan import EvaluationPlan
 
@@ -101,3 +101,55 @@ def test_one_job_is_the_plan_itself() -> None:
 
 def test_no_samples_no_jobs() -> None:
     assert jobs_for(make_plan(0, 2), 4) == []
+
+
+# --- At most so many circuits a job ------------------------------
+
+
+@pytest.mark.parametrize("n_groups", [1, 2, 3])
+def test_jobs_of_at_most_so_many_circuits_cover_the_plan_exactly_once(n_groups: int) -> None:
+    rng = np.random.default_rng(4)
+    for _ in range(150):
+        made = make_plan(int(rng.integers(1, 12)), int(rng.integers(1, 9)))
+        circuit = MeasuredCircuit(made.circuit.template, ("Z", "X", "Y")[:n_groups])
+        plan = EvaluationPlan(circuit, made.angles, made.wanted, made.derivative, shots=7)
+        most = int(rng.integers(1, 120))
+        jobs = jobs_of_at_most(plan, most)
+        n_rows, n_points = len(plan.displacements), max(most // n_groups, 1)
+        covered = np.zeros((plan.n_samples, n_rows), int)
+        for job in jobs:
+            rows = slice(job.sample_start, job.sample_start + job.n_samples)
+            covered[rows, job.displacement_start : job.displacement_start + job.n_displacements] += 1
+            np.testing.assert_array_equal(job.data_angles, plan.angles.data[rows])
+            assert job.n_samples * job.n_displacements <= n_points
+        assert (covered == 1).all()
+        assert len({job.job_id for job in jobs}) == len(jobs)
+        assert [job.job_id for job in jobs] == [job.job_id for job in jobs_of_at_most(plan, most)]
+        shapes = [(s, min(n_points // s, n_rows)) for s in range(1, min(plan.n_samples, n_points) + 1)]
+        fewest = min(-(-plan.n_samples // s) * -(-n_rows // rows) for s, rows in shapes)
+        assert len(jobs) == fewest, "no grid of pieces of that size has fewer"
+
+
+def test_whole_samples_stay_together_where_that_takes_no_more_jobs() -> None:
+    assert {(j.n_samples, j.n_displacements) for j in jobs_of_at_most(make_plan(32, 48), 97)} == {(1, 97)}
+    assert {(j.n_samples, j.n_displacements) for j in jobs_of_at_most(make_plan(8, 4), 18)} == {(2, 9)}
+
+
+def test_a_plan_that_fits_is_one_job() -> None:
+    plan = make_plan(3, 2)
+    (job,) = jobs_of_at_most(plan, 15)
+    assert job.job_id == plan.job().job_id
+    assert jobs_of_at_most(make_plan(0, 2), 4) == []
+    with pytest.raises(ValueError, match="nearest valid 1"):
+        jobs_of_at_most(plan, 0)
+
+
+def test_cuts_are_few_and_even() -> None:
+    for length in range(60):
+        for most in range(1, 30):
+            cuts = cuts_of_at_most(length, most)
+            sizes = [cut.stop - cut.start for cut in cuts]
+            assert [i for cut in cuts for i in range(cut.start, cut.stop)] == list(range(length))
+            assert len(cuts) == -(-length // most)
+            assert all(0 < size <= most for size in sizes)
+            assert not sizes or max(sizes) - min(sizes) <= 1

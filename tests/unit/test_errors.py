@@ -8,10 +8,11 @@ import pickle
 import pytest
 
 from orchestrator import errors
-from orchestrator.errors import ConfigError, InputError, QfleetError, UnknownNameError, nearest
+from orchestrator.errors import BudgetError, ConfigError, InputError, QfleetError, UnknownNameError, nearest
 
 CLASSES = [c for _, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, QfleetError)]
-ARGUMENTS = {
+ARGUMENTS: dict[type[QfleetError], tuple[object, ...]] = {
+    BudgetError: (100_000_000, 99_000_000, 500_000, 600_000),
     ConfigError: ("run.epochs", 0, "must be positive", "1"),
     UnknownNameError: ("loss", "mes", ("mse", "cross_entropy")),
 }
