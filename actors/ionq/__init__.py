@@ -1,0 +1,1 @@
+"""IonQ's cloud: everything that knows its API, and the only room that imports its client."""

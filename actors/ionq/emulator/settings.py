@@ -1,0 +1,64 @@
+"""How an emulator behaves."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from actors.ionq.emulator.clock import Clock, RealClock
+from actors.ionq.emulator.faults import FaultPlan
+from actors.ionq.emulator.targets import NOISE_QUBITS
+from orchestrator.costs.catalogue import Catalogue
+from orchestrator.errors import ConfigError, nearest
+
+
+@dataclass(frozen=True)
+class EmulatorSettings:
+    """How an emulator behaves; the default is a service that is at once done with everything.
+
+    Attributes:
+        port: on 127.0.0.1; 0 takes a free one. seed: of the shots of machines.
+        latency_seconds: of every request. queue_seconds: from the acceptance of a job to its end.
+        noise: noise model of simulator jobs that ask for none; None: ideal.
+        faults: what goes wrong. ledger: file of JSON lines, see `ledger`. prices: what jobs cost.
+        key: the API key that is demanded; None takes any.
+        rate, burst: requests a second, and at once; None: no limit.
+        clock: what time it is.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+
+    port: int = 0
+    seed: int = 0
+    latency_seconds: float = 0.0
+    queue_seconds: float = 0.0
+    noise: str | None = None
+    faults: FaultPlan = field(default_factory=FaultPlan)
+    ledger: Path | None = None
+    prices: Catalogue = field(default_factory=Catalogue.default)
+    key: str | None = field(default=None, repr=False)
+    rate: float | None = None
+    burst: int = 10
+    clock: Clock = field(default_factory=RealClock)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise ConfigError("port", self.port, "must be 0 to 65535", "0")
+        for name in ("latency_seconds", "queue_seconds"):
+            if not (getattr(self, name) >= 0.0 and math.isfinite(getattr(self, name))):
+                raise ConfigError(name, getattr(self, name), "must be a number of seconds from 0 on", "0")
+        if self.noise is not None and self.noise not in NOISE_QUBITS:
+            raise ConfigError(
+                "noise",
+                self.noise,
+                f"must be one of {', '.join(NOISE_QUBITS)}",
+                nearest(self.noise, NOISE_QUBITS),
+            )
+        if self.rate is not None and not self.rate > 0.0:
+            raise ConfigError("rate", self.rate, "must be positive", "1")
+        if self.burst < 1:
+            raise ConfigError("burst", self.burst, "must be at least 1", "1")
+        if self.key == "":
+            raise ConfigError("key", self.key, "must not be empty")
