@@ -1,8 +1,9 @@
-"""CircuitActor: one backend session and one circuit cache. A plain class; ray_fleet.py wraps it, serial.py calls it."""
+"""CircuitActor: one backend session and one circuit cache. A plain class; ray_fleet/ wraps it, serial.py calls it."""
 
 from __future__ import annotations
 
 import pickle
+import threading
 import traceback
 from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ from orchestrator.protocols import Backend, Session
 class CircuitActor:
     """Answers jobs with one session of `backend`, opened when it is first needed.
 
+    `run` may be called from as many threads at once as the backend has jobs in flight, the other methods from any.
+
     Args:
         backend: where circuits run.
         worker: the name that its results carry.
@@ -28,6 +31,7 @@ class CircuitActor:
     def __init__(self, backend: Backend, worker: str, max_circuits: int = 128) -> None:
         self.worker = worker
         self._backend = backend
+        self._opening = threading.Lock()
         self._session: Session | None = None
         self._max_circuits = max_circuits
         self._cache = CircuitCache(max_circuits)
@@ -66,16 +70,21 @@ class CircuitActor:
 
     def close(self) -> None:
         """Close the session; compiled programs belong to it and go too."""
-        session, self._session = self._session, None
-        self._cache = CircuitCache(self._max_circuits)
+        with self._opening:
+            session, self._session = self._session, None
+            self._cache = CircuitCache(self._max_circuits)
         if session is not None:
             with self._typed_errors("could not be closed"):
                 session.close()
 
     def _open_session(self) -> Session:
-        if self._session is None:
-            self._session = self._backend.open_session()
-        return self._session
+        session = self._session
+        if session is None:
+            with self._opening:
+                if self._session is None:
+                    self._session = self._backend.open_session()
+                session = self._session
+        return session
 
     @contextmanager
     def _typed_errors(self, what: str) -> Iterator[None]:

@@ -62,15 +62,17 @@ class Scheduler:
     Args:
         max_in_flight: jobs that a worker holds at most: one it works on, the others waiting so that it need not.
         policy: decides whether a failed job is tried again.
+        n_at_once: how many of them it works on at the same time.
     """
 
-    def __init__(self, max_in_flight: int = 2, policy: RetryPolicy | None = None) -> None:
+    def __init__(self, max_in_flight: int = 2, policy: RetryPolicy | None = None, n_at_once: int = 1) -> None:
         if max_in_flight < 1:
             raise ValueError(f"max_in_flight = {max_in_flight}: a worker holds at least one job")
         self.n_done = 0
         self.n_retried = 0
         self._max_in_flight = max_in_flight
         self._policy = policy or RetryPolicy()
+        self._n_at_once = n_at_once
         self._open: dict[int, _Job] = {}
         self._queue: deque[int] = deque()
         self._retries: deque[int] = deque()
@@ -109,7 +111,7 @@ class Scheduler:
     def worker_lost(self, worker: str, error: BaseException | None = None) -> list[GivenUp]:
         """A worker is gone: its jobs go back to the front of the queue, in their order.
 
-        Only the first of them was being worked on and can have caused the loss, so only that one is charged with a failure.
+        Only the first `n_at_once` of them were being worked on and can have caused the loss, so only those are charged with a failure.
         """
         lost = self._workers.pop(worker, None)
         if lost is None:
@@ -121,7 +123,7 @@ class Scheduler:
             if state is None:
                 continue
             state.holders.discard(worker)
-            if place == 0 and self._charge(state, error) is Decision.RAISE:
+            if place < self._n_at_once and self._charge(state, error) is Decision.RAISE:
                 del self._open[job]
                 given_up.append(GivenUp(job, state.n_failures, error))
             elif not state.holders:

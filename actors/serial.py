@@ -1,13 +1,19 @@
-"""SerialDispatcher: the same jobs through the same CircuitActor, in this process. For debugging and for tests."""
+"""SerialDispatcher: the same jobs through the same CircuitActor, in this process. For debugging, for tests, and for one paid session.
+
+One after the other on the caller's thread; or, where the backend has several jobs in flight, each on one of so many threads.
+"""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, as_completed
 from dataclasses import replace
 
 from actors.circuit_actor import CircuitActor, check_known
+from actors.crew import Crew
 from actors.retry import Decision, RetryPolicy, UnknownCircuitError, error_for
 from orchestrator.circuits.measured import MeasuredCircuit
 from orchestrator.errors import FleetError
@@ -22,7 +28,7 @@ _MAX_SPANS = 20_000
 
 
 class SerialDispatcher:
-    """Runs jobs one after the other in this process.
+    """Runs jobs in this process, as many at the same time as the backend has in flight.
 
     Args:
         backend: where circuits run.
@@ -33,6 +39,9 @@ class SerialDispatcher:
         self._actor = CircuitActor(backend, "serial")
         self._policy = policy or RetryPolicy()
         self._circuits: dict[str, MeasuredCircuit] = {}
+        n_threads = backend.capabilities.jobs_in_flight
+        self._crew: Crew[JobResult] | None = Crew(n_threads) if n_threads > 1 else None
+        self._counting = threading.Lock()
         self._is_closed = False
         self._jobs_done = 0
         self._jobs_retried = 0
@@ -55,17 +64,14 @@ class SerialDispatcher:
         self._circuits[circuit.key] = circuit
 
     def run(self, jobs: Sequence[Job]) -> Iterator[JobResult]:
-        """Yield the result of every job, in order.
+        """Yield the result of every job: in order, or as it completes where several are in flight.
 
         Raises:
             ExecutionError: a job failed more often than the retry policy allows; FleetError: this dispatcher is closed.
         """
         check_known(jobs, self._circuits)
-        for job in jobs:
-            if self._is_closed:
-                raise FleetError("the dispatcher is closed: make a new one")
-            sent_at = time.time()
-            result = replace(self._run_one(job), sent_at=sent_at)
+        answers = map(self._run_one, jobs) if self._crew is None else self._run_together(self._crew, jobs)
+        for result in answers:
             self._jobs_done += 1
             self._busy_seconds += result.compute_seconds
             self._cache_hits += result.cache_hit
@@ -89,15 +95,30 @@ class SerialDispatcher:
         return list(self._spans)
 
     def close(self) -> None:
-        """Close the session."""
+        """Close the session. Jobs in flight are not waited for."""
         self._is_closed = True
+        if self._crew is not None:
+            self._crew.close()
         self._actor.close()
 
+    def _run_together(self, crew: Crew[JobResult], jobs: Sequence[Job]) -> Iterator[JobResult]:
+        answers: list[Future[JobResult]] = []
+        try:
+            answers.extend(crew.hand(self._run_one, job) for job in jobs)
+            for answer in as_completed(answers):
+                yield answer.result()
+        finally:  # after a failure, an interrupt, or when nobody asks for the rest
+            for answer in answers:
+                answer.cancel()
+
     def _run_one(self, job: Job) -> JobResult:
+        sent_at = time.time()
         n_failures = 0
         while True:
+            if self._is_closed:
+                raise FleetError("the dispatcher is closed: make a new one")
             try:
-                return self._actor.run(job)
+                return replace(self._actor.run(job), sent_at=sent_at)
             except (
                 UnknownCircuitError
             ):  # the first job of this circuit, or its first after it fell out of the cache
@@ -106,4 +127,5 @@ class SerialDispatcher:
                 n_failures += 1
                 if self._policy.decide(error, n_failures) is Decision.RAISE:
                     raise error_for(job.job_id, n_failures, error) from error
-                self._jobs_retried += 1
+                with self._counting:
+                    self._jobs_retried += 1

@@ -9,7 +9,7 @@ from orchestrator.circuits.measured import MeasuredCircuit
 from orchestrator.errors import CapabilityError, ExecutionError
 from orchestrator.jobs import Job, JobResult, check_result
 from orchestrator.phases import PhaseClock
-from orchestrator.planning.batching import jobs_for
+from orchestrator.planning.batching import jobs_for, jobs_of_at_most
 from orchestrator.planning.derivative import DirectDerivative
 from orchestrator.planning.pace import Pace
 from orchestrator.planning.plan import Evaluation, EvaluationPlan
@@ -17,7 +17,10 @@ from orchestrator.protocols import Capabilities, Dispatcher
 
 
 class Coordinator:
-    """Cuts plans into jobs by measured speed, sends them out, checks and assembles what comes back.
+    """Cuts plans into jobs, sends them out, checks and assembles what comes back.
+
+    They are cut by measured speed; or by the plan alone where the backend limits the circuits of a job (`Capabilities.circuits_per_job`),
+    because such a job has a price, and a resumed run must make the same ones.
 
     Args:
         dispatcher: where jobs go.
@@ -72,9 +75,7 @@ class Coordinator:
         """
         clock = clock or PhaseClock()
         pace = self._prepare(plan)
-        dispatcher = self.dispatcher
-        n_jobs = pace.n_jobs(plan.n_circuits, dispatcher.n_workers, dispatcher.job_overhead_seconds)
-        jobs = jobs_for(plan, n_jobs)
+        n_jobs, jobs = self._cut(plan, pace)
         clock.lap("plan")
         began_at = time.time()
         answers = self._run(jobs, len(plan.circuit.paulis))
@@ -94,6 +95,16 @@ class Coordinator:
             self.dispatcher.register(plan.circuit)
             self._known.add(plan.circuit.key)
         return pace
+
+    def _cut(self, plan: EvaluationPlan, pace: Pace) -> tuple[int, list[Job]]:
+        """The plan's jobs, and how many were asked for, which is what the pace is kept by."""
+        if self.capabilities.circuits_per_job is not None:
+            jobs = jobs_of_at_most(plan, self.capabilities.circuits_per_job)
+            return len(jobs), jobs
+        dispatcher = self.dispatcher
+        n_jobs_at_once = dispatcher.n_workers * self.capabilities.jobs_in_flight
+        n_jobs = pace.n_jobs(plan.n_circuits, n_jobs_at_once, dispatcher.job_overhead_seconds)
+        return n_jobs, jobs_for(plan, n_jobs)
 
     def _run(self, jobs: list[Job], n_paulis: int) -> list[tuple[Job, JobResult]]:
         """Each job with its answer, in the order in which they come; a wrong answer ends it at once."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from orchestrator.circuits.measured import MeasuredCircuit
+from orchestrator.errors import InputError
 from orchestrator.jobs import Job, JobResult
 
 
@@ -20,6 +21,8 @@ class Capabilities:
         has_jacobian: answers exact derivatives directly (``Job.jacobian_angles``).
         max_qubits: the largest circuit it takes.
         is_paid: circuits cost money.
+        jobs_in_flight: jobs that one session answers at the same time, each on a thread of its own; worth while where it mostly waits.
+        circuits_per_job: the most circuits a job may hold; None: jobs are cut by measured speed.
     """
 
     is_exact: bool
@@ -27,10 +30,22 @@ class Capabilities:
     has_jacobian: bool
     max_qubits: int
     is_paid: bool = False
+    jobs_in_flight: int = 1
+    circuits_per_job: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("jobs_in_flight", "circuits_per_job"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"a backend's {name} = {value}: nearest valid: 1")
 
 
 class Session(Protocol):
-    """One actor's open connection to a backend. Not shared between threads."""
+    """One actor's open connection to a backend.
+
+    Not shared between threads, unless ``Capabilities.jobs_in_flight`` is more than 1. Then so many threads may be inside `run` at once, and
+    `compile` may be called for different circuits at once.
+    """
 
     def compile(self, circuit: MeasuredCircuit) -> Any:
         """Expensive, once per structure: whatever `run` needs. The actor caches it by ``circuit.key``."""
@@ -45,7 +60,11 @@ class Session(Protocol):
         ...
 
     def close(self) -> None:
-        """Release what the session holds."""
+        """Release what the session holds.
+
+        With several jobs in flight it may be called while others are inside `run`: what they wait for must end soon, with an
+        ExecutionError, or nobody waits for their end.
+        """
         ...
 
 

@@ -42,6 +42,8 @@ _OPEN_SECONDS = 300.0
 """Longest opening of a session."""
 _CLOSE_SECONDS = 1.0
 """What closing sessions may take before the actors are killed."""
+_JOBS = "jobs"
+"""Name of the threads that run jobs, in an actor with several of them."""
 
 
 @dataclass(eq=False)
@@ -50,9 +52,10 @@ class _Worker:
 
     name: str
     handle: Any
+    run: Any  # its method that runs a job
     spawned_at: float
     hello: Hello | None = None  # None until it is ready
-    known: set[str] = field(default_factory=set)  # circuit keys that it was sent
+    known: set[str] = field(default_factory=set)  # circuit keys that it need not be sent again
 
 
 @dataclass(eq=False)
@@ -78,7 +81,7 @@ class RayFleet:
     Args:
         backend: where circuits run; pickled to every actor, where its session is opened.
         n_actors: actors to start.
-        max_in_flight: jobs that an actor holds at most.
+        max_in_flight: jobs that an actor holds at most; more where the backend answers more at the same time.
         cpus_per_actor: CPUs reserved for an actor, and the threads that numerical libraries may use in it.
         address: Ray cluster to join; None: ``RAY_ADDRESS`` if set, else a local Ray that ends with the fleet. A Ray that this
             process is connected to already is used in any case, and left running.
@@ -109,21 +112,26 @@ class RayFleet:
         max_spans: int = 20_000,
     ) -> None:
         self._n_actors = n_actors
-        self._max_in_flight = max_in_flight
+        self._jobs_at_once = backend.capabilities.jobs_in_flight
+        self._max_in_flight = max(max_in_flight, self._jobs_at_once)
         self._cpus_per_actor = cpus_per_actor
         self._policy = policy or RetryPolicy()
         self._replacements_left = 3 * n_actors if max_replacements is None else max_replacements
         self._start_timeout_seconds = max(start_timeout_seconds, wait_for_nodes_seconds)
         self._waits_for_nodes = wait_for_nodes_seconds > 0
         self._payload = cloudpickle.dumps(backend)
-        self._actor_class = ray.remote(ActorProcess).options(
+        remote = ray.remote
+        if self._jobs_at_once > 1:
+            # Jobs on threads of their own: what else an actor is asked is answered while all of them wait.
+            remote = ray.remote(concurrency_groups={_JOBS: self._jobs_at_once})
+        self._actor_class = remote(ActorProcess).options(
             num_cpus=cpus_per_actor,
             max_restarts=0,
             max_task_retries=0,
             enable_task_events=False,  # Ray's log of every call, for its dashboard: a third of a round trip
             **thread_options(n_threads_for(cpus_per_actor)),
         )
-        self._scheduler = Scheduler(max_in_flight, self._policy)
+        self._scheduler = self._new_scheduler()
         self._workers: dict[str, _Worker] = {}
         self._worker_numbers = itertools.count()
         self._job_numbers = itertools.count()
@@ -275,7 +283,8 @@ class RayFleet:
     def _spawn(self) -> _Worker:
         name = f"actor-{next(self._worker_numbers)}"
         handle = self._actor_class.remote(self._payload, name, n_threads_for(self._cpus_per_actor))
-        worker = self._workers[name] = _Worker(name, handle, time.monotonic())
+        run = handle.run.options(concurrency_group=_JOBS) if self._jobs_at_once > 1 else handle.run
+        worker = self._workers[name] = _Worker(name, handle, run, time.monotonic())
         return worker
 
     def _open_sessions(self, workers: list[_Worker]) -> None:
@@ -352,8 +361,9 @@ class RayFleet:
             worker = self._workers[assignment.worker]
             job = self._runs[assignment.job].jobs[assignment.job]
             circuit = None if job.circuit_key in worker.known else self._circuits[job.circuit_key]
-            worker.known.add(job.circuit_key)
-            reference = worker.handle.run.remote(pickle.dumps(job, protocol=pickle.HIGHEST_PROTOCOL), circuit)
+            if self._jobs_at_once == 1:  # else calls overtake each other, so each brings its circuit along
+                worker.known.add(job.circuit_key)
+            reference = worker.run.remote(pickle.dumps(job, protocol=pickle.HIGHEST_PROTOCOL), circuit)
             self._calls[reference] = _Call(worker, assignment.job, time.time())
 
     def _receive(self, call: _Call, answer: Any) -> None:
@@ -406,11 +416,14 @@ class RayFleet:
         self._runs.clear()
         self._abandoned.clear()
         self._jobs_retried += self._scheduler.n_retried
-        self._scheduler = Scheduler(self._max_in_flight, self._policy)
+        self._scheduler = self._new_scheduler()
         for worker in self._workers.values():
             if worker.hello is not None:
                 self._scheduler.worker_joined(worker.name)
         self._fill_up()
+
+    def _new_scheduler(self) -> Scheduler:
+        return Scheduler(self._max_in_flight, self._policy, self._jobs_at_once)
 
     def _check_open(self) -> None:
         if self._is_closed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import threading
 import time
 from typing import Any, NamedTuple
 
@@ -66,7 +67,7 @@ def thread_options(n_threads: int) -> dict[str, Any]:
 
 
 class ActorProcess:
-    """What lives in an actor's process: a CircuitActor.
+    """What lives in an actor's process: a CircuitActor. With several jobs in flight its methods are called from several threads.
 
     Jobs and results cross as bytes pickled by C code: Ray's own serializer costs the driver twice as much per job.
     """
@@ -77,6 +78,7 @@ class ActorProcess:
             os.environ[name] = str(n_threads)
         self._payload = backend
         self._worker = worker
+        self._loading = threading.Lock()
         self._actor: CircuitActor | None = None
 
     def prepare(self) -> Hello:
@@ -106,15 +108,19 @@ class ActorProcess:
             self._actor.close()
 
     def _circuit_actor(self) -> CircuitActor:
-        if self._actor is None:
-            try:
-                backend = cloudpickle.loads(self._payload)
-            except Exception as error:
-                raise ExecutionError(
-                    f"{self._worker} cannot load the backend: {type(error).__name__}: {error}; is its package installed there?"
-                ) from error
-            self._actor = CircuitActor(backend, self._worker)
-        return self._actor
+        with self._loading:
+            if self._actor is None:
+                self._actor = self._loaded()
+            return self._actor
+
+    def _loaded(self) -> CircuitActor:
+        try:
+            backend = cloudpickle.loads(self._payload)
+        except Exception as error:
+            raise ExecutionError(
+                f"{self._worker} cannot load the backend: {type(error).__name__}: {error}; is its package installed there?"
+            ) from error
+        return CircuitActor(backend, self._worker)
 
 
 def fetch(reference: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import cirq
@@ -10,10 +10,20 @@ import numpy as np
 import pytest
 import sympy
 
+from actors.ionq.emulator import Emulator
 from actors.noise.model import NoiseModel
 from orchestrator.circuits.from_cirq import template_from_circuit
 from orchestrator.circuits.measured import MeasuredCircuit
 from orchestrator.jobs import Displacements, Job
+
+@pytest.fixture(scope="session", autouse=True)
+def emulated_cloud() -> Iterator[str]:
+    """IonQ's cloud for the backend "ionq", on this machine."""
+    with Emulator() as emulator, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("IONQ_REMOTE_HOST", emulator.url)
+        patch.setenv("IONQ_API_KEY", "emulated")
+        yield emulator.url
+
 
 FIXED = (
     cirq.H,

@@ -1,4 +1,4 @@
-"""What every dispatcher must do, checked over the serial one and over Ray by the same tests.
+"""What every dispatcher must do, checked over the serial one and over Ray, with one job and with several in flight, by the same tests.
 
 The Ray fleet here starts Ray by itself and ends it, unless some other test has one running already.
 """
@@ -86,6 +86,10 @@ class CosineBackend:
         return CosineSession()
 
 
+class TogetherBackend(CosineBackend):
+    capabilities = replace(CosineBackend.capabilities, jobs_in_flight=4)
+
+
 def make_circuit(name: str = "a") -> MeasuredCircuit:
     return MeasuredCircuit(CircuitTemplate(2, 4, (), name), ("ZI", "IZ", "XX"))
 
@@ -113,10 +117,10 @@ def values_by_id(results: list[JobResult]) -> dict[str, bytes]:
     return found
 
 
-@pytest.fixture(scope="module", params=["serial", "ray"])
+@pytest.fixture(scope="module", params=["serial", "ray", "serial, together", "ray, together"])
 def dispatcher(request: pytest.FixtureRequest) -> Iterator[Dispatcher]:
-    backend = CosineBackend()
-    is_ray = request.param == "ray"
+    backend = TogetherBackend() if "together" in request.param else CosineBackend()
+    is_ray = "ray" in request.param
     made: Dispatcher = RayFleet(backend, 2, cpus_per_actor=0.25) if is_ray else SerialDispatcher(backend)
     yield made
     made.close()

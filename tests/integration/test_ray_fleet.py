@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -289,6 +290,114 @@ def test_an_interrupt_at_any_moment_leaves_the_fleet_usable(start: Start):
             list(itertools.chain.from_iterable(fleet.run(jobs) for _ in itertools.count()))
     assert values_by_id(list(fleet.run(jobs))) == expected_values(jobs)
     assert fleet.n_workers == 2
+
+
+# Several jobs in flight
+
+
+class MeetingSession(CosineSession):
+    """Lets nobody go before ten are inside, each for 0.2 s; answers every value with the most that were inside at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.meeting = threading.Barrier(10)
+        self.lock = threading.Lock()
+        self.inside = self.most_inside = 0
+
+    def run(self, compiled: int, job: Job) -> JobResult:
+        with self.lock:
+            self.inside += 1
+            self.most_inside = max(self.most_inside, self.inside)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            self.meeting.wait(0.2)
+        answer = super().run(compiled, job)
+        with self.lock:
+            self.inside -= 1
+        return replace(answer, values=np.full_like(answer.values, float(self.most_inside)))
+
+
+class MeetingBackend(CosineBackend):
+    capabilities = replace(CosineBackend.capabilities, jobs_in_flight=10)
+
+    def open_session(self) -> CosineSession:
+        return MeetingSession()
+
+
+class PollingSession(CosineSession):
+    """Waits for an answer that never comes, until it is closed; says when it is, and when its waits have ended."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.closed = threading.Event()
+
+    def run(self, compiled: int, job: Job) -> JobResult:
+        self.say("run")
+        self.closed.wait()
+        self.say("stopped")
+        raise ExecutionError("the session is closed")
+
+    def close(self) -> None:
+        self.say("close")
+        self.closed.set()
+
+    def say(self, word: str) -> None:
+        with self.path.open("a") as file:
+            file.write(f"{word}\n")
+
+
+class PollingBackend(CosineBackend):
+    capabilities = MeetingBackend.capabilities
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def open_session(self) -> CosineSession:
+        return PollingSession(self.path)
+
+
+class SlowTogetherBackend(SlowBackend):
+    capabilities = MeetingBackend.capabilities
+
+
+@pytest.mark.parametrize("max_in_flight", [2, 16])
+def test_an_actor_is_at_as_many_jobs_as_the_backend_takes_and_at_no_more(start: Start, max_in_flight: int):
+    fleet = start(MeetingBackend(), n_actors=1, max_in_flight=max_in_flight)
+    values = [result.values for result in fleet.run(make_jobs(40, CIRCUIT))]
+    assert len(values) == 40
+    assert max(value.max() for value in values) == 10
+    assert fleet.stats().cache_hits == 39
+
+
+def test_a_closed_fleet_tells_its_sessions_which_wait_no_longer(start: Start, tmp_path: Path):
+    log = tmp_path / "log"
+    fleet = start(PollingBackend(log), n_actors=1)
+    threading.Thread(
+        target=lambda: (
+            wait_until(lambda: log.is_file() and log.read_text().count("run") == 10),
+            os.kill(os.getpid(), signal.SIGINT),
+        ),
+        daemon=True,
+    ).start()
+    with pytest.raises(KeyboardInterrupt):
+        list(fleet.run(make_jobs(30, CIRCUIT)))
+    began = time.monotonic()
+    fleet.close()
+    assert time.monotonic() - began < 5
+    words = log.read_text().split()
+    assert words[:11] == ["run"] * 10 + ["close"], "nothing is polled, and yet close is heard"
+
+
+def test_a_killed_actor_with_many_jobs_in_flight_costs_no_result(start: Start):
+    fleet = start(SlowTogetherBackend(0.1))
+    jobs = make_jobs(60, CIRCUIT)
+    results = []
+    for result in fleet.run(jobs):
+        results.append(result)
+        if len(results) == 15:
+            sigkill(fleet, "actor-0")
+    assert values_by_id(results) == expected_values(jobs)
+    assert fleet.stats().workers_lost == 1
 
 
 # Figures

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -83,3 +85,42 @@ def test_what_is_handed_out_cannot_be_changed():
 def test_a_cache_holds_at_least_one_circuit():
     with pytest.raises(ValueError, match="max_entries = 0"):
         CircuitCache(0)
+
+
+def test_threads_that_want_one_circuit_compile_it_once():
+    cache, compiler, a = CircuitCache(), Compiler(), circuit("a")
+    cache.add(a)
+    start = threading.Barrier(8)
+
+    def look(_: int) -> bool:
+        start.wait()
+        entry, is_hit = cache.lookup(a.key, compiler)
+        assert entry.program == "program of a"
+        return is_hit
+
+    with ThreadPoolExecutor(8) as pool:
+        hits = list(pool.map(look, range(8)))
+    assert compiler.compiled == ["a"]
+    assert hits.count(False) == 1
+    assert cache.stats == CacheStats(n_entries=1, hits=7, lookups=8, evictions=0)
+
+
+def test_a_slow_compilation_holds_up_no_other_circuit():
+    cache, a, b = CircuitCache(max_entries=1), circuit("a"), circuit("b")
+    cache.add(a)
+    begun, may_end = threading.Event(), threading.Event()
+
+    def slow(circuit: MeasuredCircuit) -> str:
+        begun.set()
+        assert may_end.wait(10)
+        return "slow"
+
+    with ThreadPoolExecutor(1) as pool:
+        looking = pool.submit(cache.lookup, a.key, slow)
+        assert begun.wait(10)
+        cache.add(b)  # a falls out while it is compiled
+        assert cache.lookup(b.key, Compiler())[0].program == "program of b"
+        may_end.set()
+        assert looking.result()[0].program == "slow"
+    with pytest.raises(KeyError):
+        cache.lookup(a.key, slow)

@@ -15,7 +15,7 @@ import sympy
 from orchestrator.circuits.from_cirq import template_from_circuit
 from orchestrator.circuits.measured import MeasuredCircuit
 from orchestrator.coordinator import Coordinator
-from orchestrator.errors import CapabilityError, ExecutionError
+from orchestrator.errors import CapabilityError, ExecutionError, InputError
 from orchestrator.gradients.parameter_shift import ParameterShift
 from orchestrator.models.angle_map import Angles
 from orchestrator.planning.derivative import DirectDerivative
@@ -103,6 +103,37 @@ def test_jobs_are_cut_to_the_time_asked_for(dense: SimpleNamespace) -> None:
     coordinator = Coordinator(dispatcher, ALL, job_seconds=2e-3)
     coordinator.evaluate(SHIFTED)
     assert coordinator.evaluate(SHIFTED).n_jobs == 2
+
+
+def test_jobs_hold_no_more_circuits_than_the_backend_takes(dense: SimpleNamespace) -> None:
+    """The cut depends on the plan alone: not on the workers, not on what was measured."""
+    whole = dense.coordinator().evaluate(SAMPLED)
+    seen: list[set[str]] = []
+    for n_workers in (1, 7):
+        dispatcher = dense.Dispatcher(dense.Backend(), n_workers=n_workers)
+        coordinator = Coordinator(dispatcher, replace(ALL, circuits_per_job=10))
+        for _ in range(2):
+            dispatcher.jobs.clear()
+            found = coordinator.evaluate(SAMPLED)
+            assert found.jacobian.tobytes() == whole.jacobian.tobytes()
+            for job in dispatcher.jobs:
+                assert job.n_samples * job.n_displacements * len(CIRCUIT.groups) <= 10
+            assert found.n_jobs == len(dispatcher.jobs) > 1
+            seen.append({job.job_id for job in dispatcher.jobs})
+    assert all(ids == seen[0] for ids in seen)
+
+
+def test_jobs_in_flight_count_as_workers(dense: SimpleNamespace) -> None:
+    dispatcher = dense.Dispatcher(dense.Backend(), n_workers=2)
+    coordinator = Coordinator(dispatcher, replace(ALL, jobs_in_flight=4))
+    coordinator.evaluate(VALUES)
+    assert coordinator.evaluate(VALUES).n_jobs == 8
+
+
+@pytest.mark.parametrize("change", [{"jobs_in_flight": 0}, {"circuits_per_job": 0}])
+def test_a_backend_that_takes_nothing_is_refused(change: dict[str, int]) -> None:
+    with pytest.raises(InputError, match="= 0: nearest valid: 1"):
+        replace(ALL, **change)
 
 
 def test_interrupt_is_safe_only_while_jobs_are_out(dense: SimpleNamespace) -> None:

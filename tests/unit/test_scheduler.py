@@ -120,6 +120,18 @@ def test_only_the_job_being_worked_on_is_charged_with_the_loss():
     assert pairs(machine.assignments()) == "C1"
 
 
+def test_every_job_that_a_lost_worker_was_at_is_charged():
+    machine = Scheduler(max_in_flight=3, policy=RetryPolicy(max_attempts=1), n_at_once=2)
+    machine.worker_joined("A")
+    for job in range(3):
+        machine.job_added(job)
+    machine.assignments()
+    lost = WorkerLostError("gone")
+    assert machine.worker_lost("A", lost) == [GivenUp(0, 1, lost), GivenUp(1, 1, lost)]
+    machine.worker_joined("B")
+    assert pairs(machine.assignments()) == "B2"
+
+
 def test_a_failed_job_is_tried_elsewhere():
     machine = scheduler(2, 3, max_in_flight=1)
     machine.assignments()

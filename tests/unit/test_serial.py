@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
+import threading
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +19,7 @@ from actors.retry import UnknownCircuitError
 from actors.serial import SerialDispatcher
 from orchestrator.circuits.measured import MeasuredCircuit
 from orchestrator.circuits.template import CircuitTemplate
-from orchestrator.errors import CapabilityError, ExecutionError
+from orchestrator.errors import CapabilityError, ExecutionError, FleetError
 from orchestrator.jobs import Displacements, Job, JobResult
 from orchestrator.protocols import Capabilities
 
@@ -165,3 +170,158 @@ def test_time_of_sending_is_noted() -> None:
     before = time.time()
     first, second = dispatcher.run([job(0.1), job(0.2)])
     assert before <= first.sent_at <= second.sent_at <= time.time()
+
+
+# Several jobs in flight
+
+
+class Waiting(Backend):
+    """Answers a job when as many are inside as may be, or when it is told to; counts how many were inside at once."""
+
+    capabilities = replace(Backend.capabilities, jobs_in_flight=10)
+
+    def __init__(self, together: int = 10) -> None:
+        super().__init__()
+        self.meeting = threading.Barrier(together)
+        self.lock = threading.Lock()
+        self.inside = self.most_inside = 0
+        self.stop = threading.Event()
+
+    def compile(self, circuit: MeasuredCircuit) -> str:
+        time.sleep(0.05)
+        return super().compile(circuit)
+
+    def run(self, compiled: str, job: Job) -> JobResult:
+        with self.lock:
+            self.inside += 1
+            self.most_inside = max(self.most_inside, self.inside)
+        try:
+            self.wait()
+            return super().run(compiled, job)
+        finally:
+            with self.lock:
+                self.inside -= 1
+
+    def wait(self) -> None:
+        self.meeting.wait(30)
+
+    def close(self) -> None:
+        super().close()
+        self.stop.set()
+
+
+class Polling(Waiting):
+    """Never answers; what waits ends when the session is closed."""
+
+    def wait(self) -> None:
+        self.stop.wait()
+        raise ExecutionError("the session is closed")
+
+
+class Stuck(Waiting):
+    """Hears nothing."""
+
+    def wait(self) -> None:
+        threading.Event().wait()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+def start(backend: Backend) -> SerialDispatcher:
+    dispatcher = SerialDispatcher(backend)
+    dispatcher.register(CIRCUIT)
+    return dispatcher
+
+
+def test_as_many_jobs_are_in_flight_as_the_backend_takes():
+    backend = Waiting()  # were only nine inside at once, none would leave
+    dispatcher = start(backend)
+    jobs = [job(0.01 * i) for i in range(40)]
+    results = {result.job_id: result for result in dispatcher.run(jobs)}
+    assert [results[j.job_id].values.item() for j in jobs] == [np.cos(0.01 * i) for i in range(40)]
+    assert backend.most_inside == 10
+    assert backend.log.count("compile") == 1
+    stats = dispatcher.stats()
+    assert (stats.jobs_done, stats.cache_hits, stats.cache_lookups) == (40, 39, 40)
+    dispatcher.close()
+
+
+def test_failures_in_flight_are_tried_again_and_given_up_alike():
+    backend = Waiting(together=1)
+    dispatcher = start(backend)
+    backend.error = ExecutionError("HTTP 500")
+    with pytest.raises(ExecutionError, match="failed 4 times"):
+        list(dispatcher.run([job(0.01 * i) for i in range(30)]))
+    assert dispatcher.stats().jobs_retried >= 3
+    backend.error = None
+    assert len(list(dispatcher.run([job(0.01 * i) for i in range(30)]))) == 30
+    dispatcher.close()
+
+
+def test_what_nobody_waits_for_any_more_is_not_begun():
+    backend = Waiting()
+    dispatcher = start(backend)
+    answers = dispatcher.run([job(0.01 * i) for i in range(1000)])
+    next(answers)
+    answers.close()
+    wait_until(lambda: backend.inside == 0 or backend.meeting.n_waiting == backend.inside)
+    assert backend.log.count("run") < 100
+    backend.meeting.abort()
+    dispatcher.close()
+
+
+@pytest.mark.parametrize("kind", [Polling, Stuck])
+def test_closing_waits_for_no_job(kind: type[Waiting]):
+    backend = kind()
+    dispatcher = start(backend)
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            list(dispatcher.run([job(0.01 * i) for i in range(30)]))
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    wait_until(lambda: backend.inside == 10)
+    began = time.monotonic()
+    dispatcher.close()
+    assert time.monotonic() - began < 5
+    if kind is Polling:
+        thread.join(10)
+        assert [type(error) for error in errors] == [FleetError]
+        assert backend.log.count("open") == 1, "a closed session is not opened again"
+    with pytest.raises(FleetError, match="closed"):
+        list(dispatcher.run([job()]))
+
+
+INTERRUPTED = """
+import os, signal, threading, time
+from tests.unit.test_serial import Stuck, job, start, wait_until
+
+backend = Stuck()
+dispatcher = start(backend)
+
+def interrupt():
+    wait_until(lambda: backend.inside == 10)
+    os.kill(os.getpid(), signal.SIGINT)
+
+threading.Thread(target=interrupt, daemon=True).start()
+try:
+    list(dispatcher.run([job(0.01 * i) for i in range(30)]))
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_ctrl_c_ends_the_program_even_where_a_session_is_stuck():
+    run = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (run.returncode, run.stdout) == (0, "interrupted\n"), run.stderr
