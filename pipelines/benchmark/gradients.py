@@ -148,7 +148,7 @@ class EnergyAbove:
     task: Task = "regression"
     degree = 1
 
-    def n_outputs(self, n_classes: int) -> int:
+    def n_outputs(self, n_classes: int, n_scores: int = 1) -> int:
         """One."""
         return 1
 

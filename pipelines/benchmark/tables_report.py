@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from statistics import mean, pstdev
 from typing import Any
 
-from pipelines.benchmark.tables_pool import samples_of
+from pipelines.benchmark.tables_runs import samples_of
 from pipelines.benchmark.tables_settings import PUBLISHED, TITLES, TOLERANCE, DataSet, Setting
 from pipelines.benchmark.tables_training import Fit
 from pipelines.display.formatting import format_count, format_duration

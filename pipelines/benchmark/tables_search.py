@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from statistics import mean
 from typing import Any
 
-from pipelines.benchmark.tables_pool import Run, fits
+from pipelines.benchmark.tables_runs import Fits, Run
 from pipelines.benchmark.tables_settings import GRIDS, DataSet
 
 N_FOLDS = 5
@@ -15,7 +15,7 @@ _SEED = 0
 
 
 def search(
-    models: Sequence[str], data_sets: Sequence[DataSet], n_workers: int, say: Callable[[str], None]
+    models: Sequence[str], data_sets: Sequence[DataSet], fits: Fits, say: Callable[[str], None]
 ) -> list[dict[str, Any]]:
     """Every setting's mean accuracy on the held-out folds, best first within a model and data set; of equals the earlier in the grid."""
     runs = [
@@ -26,7 +26,7 @@ def search(
         for fold in range(N_FOLDS)
     ]
     scores: defaultdict[Run, list[float]] = defaultdict(list)
-    for n_done, (run, fit) in enumerate(fits(runs, n_workers), start=1):
+    for n_done, (run, fit) in enumerate(fits(runs), start=1):
         of_setting = scores[run._replace(fold=None)]
         of_setting.append(fit.test_accuracy)
         if len(of_setting) == N_FOLDS:

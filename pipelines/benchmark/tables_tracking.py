@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.config import TrackingConfig
-from pipelines.benchmark.tables_pool import Run
+from pipelines.benchmark.tables_runs import Run
 from pipelines.benchmark.tables_settings import BATCH_SIZE, MAX_STEPS
 from pipelines.benchmark.tables_training import WINDOW, Fit
 from pipelines.tracking.provenance import provenance_tags

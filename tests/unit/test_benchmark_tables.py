@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from orchestrator.training.reports import Samples
 from pipelines import cli
 from pipelines.benchmark import tables_report as report
 from pipelines.benchmark.tables_models import problem, standardised, within_half_pi
-from pipelines.benchmark.tables_pool import Run, fits, samples_of
+from pipelines.benchmark.tables_pool import fits
+from pipelines.benchmark.tables_runs import Run, samples_of
 from pipelines.benchmark.tables_search import search
 from pipelines.benchmark.tables_settings import (
     DATA_SETS,
@@ -178,7 +180,7 @@ def test_search_ranks_the_grid_of_every_data_set(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("pipelines.benchmark.tables_search.N_FOLDS", 2)
     lines: list[str] = []
     data = DataSet("linearly_separable", 2)
-    rows = search(["separable"], [data], 1, lines.append)
+    rows = search(["separable"], [data], partial(fits, n_processes=1), lines.append)
     assert len(rows) == len(lines) == 2
     # hardly anything is learnt at a rate of 1e-9, and a plane is learnt at 0.05
     assert [row["learning_rate"] for row in rows] == [0.05, 1e-9]
@@ -313,6 +315,9 @@ def test_nothing_is_said_of_tracking_where_it_is_off(tmp_path: Path) -> None:
         (["--model", "reuploadin"], "did you mean 'reuploading'"),
         (["--seeds", "0"], "--seeds = 0: should be greater than or equal to 1"),
         (["--processes", "0"], "--processes = 0: should be greater than or equal to 1"),
+        (["--actors", "0"], "--actors = 0: should be greater than or equal to 1"),
+        (["--actors", "2", "--processes", "2"], "--processes = 2: trainings run on processes or on --actors"),
+        (["--address", "10.0.0.5:6379"], "is where Ray actors run; say how many: --actors 2"),
     ],
 )
 def test_refusals_come_before_any_training(
