@@ -33,7 +33,7 @@ def some_gates(template: CircuitTemplate, kept: Sequence[bool]) -> Derived:
     """The gates of `template` that are `kept`, on the same qubits; one flag for each gate."""
     qubits = cirq.LineQubit.range(template.n_qubits)
     operations = [op for op, keep in zip(template.circuit().all_operations(), kept, strict=True) if keep]
-    return _derived(cirq.Circuit(cirq.I.on_each(*qubits), operations), template)
+    return derived(cirq.Circuit(cirq.I.on_each(*qubits), operations), template)
 
 
 def overlap_circuit(template: CircuitTemplate) -> Derived:
@@ -41,11 +41,12 @@ def overlap_circuit(template: CircuitTemplate) -> Derived:
     there = template.circuit()
     renamed = {f"{ANGLE_PREFIX}{k}": sympy.Symbol(f"{_INVERSE}{k}") for k in range(template.n_angles)}
     back = cirq.inverse(cirq.resolve_parameters(there, renamed))
-    return _derived(cirq.Circuit(there.all_operations(), back.all_operations()), template)
+    return derived(cirq.Circuit(there.all_operations(), back.all_operations()), template)
 
 
-def _derived(circuit: cirq.Circuit, template: CircuitTemplate) -> Derived:
-    found, expressions = template_from_circuit(circuit, cirq.LineQubit.range(template.n_qubits))
+def derived(circuit: cirq.Circuit, template: CircuitTemplate, n_qubits: int | None = None) -> Derived:
+    """`circuit`, made of the gates of `template` or their inverses, on LineQubits; `n_qubits`: of the template if absent."""
+    found, expressions = template_from_circuit(circuit, cirq.LineQubit.range(n_qubits or template.n_qubits))
     source, sign = np.zeros(len(expressions), np.int64), np.ones(len(expressions))
     for k, expression in enumerate(expressions):
         (symbol,) = expression.free_symbols

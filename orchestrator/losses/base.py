@@ -6,20 +6,25 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-Task = Literal["binary", "multiclass", "regression"]
+Task = Literal["binary", "multiclass", "regression", "autoencoder"]
 
 
 class Loss(Protocol):
     """A mean over samples of a function of outputs and targets.
 
     Attributes:
-        task: what kind of targets it takes: int64 class indices, or float64 values.
+        task: what kind of targets it takes: int64 class indices, float64 values, or none (``autoencoder``; they are then zeros).
     """
 
     task: Task
 
-    def n_outputs(self, n_classes: int) -> int:
-        """Outputs the model must have."""
+    def n_outputs(self, n_classes: int, n_scores: int = 1) -> int:
+        """Outputs the model must have.
+
+        Args:
+            n_classes: classes in the data; 0 for regression.
+            n_scores: what the model's head gives of every class, see `orchestrator.models.heads.scores_per_class`.
+        """
         ...
 
     def value_and_gradient(self, outputs: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
@@ -31,7 +36,7 @@ class Loss(Protocol):
         ...
 
     def metrics(self, outputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-        """Figures of merit by name: ``loss`` and ``accuracy``, or ``loss``, ``rmse`` and ``r2``."""
+        """Figures of merit by name: ``loss`` and ``accuracy``, ``loss``, ``rmse`` and ``r2``, or ``loss`` and ``trash_fidelity``."""
         ...
 
 

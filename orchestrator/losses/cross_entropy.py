@@ -12,7 +12,7 @@ class BinaryCrossEntropy:
 
     task: Task = "binary"
 
-    def n_outputs(self, n_classes: int) -> int:
+    def n_outputs(self, n_classes: int, n_scores: int = 1) -> int:
         """One logit."""
         return 1
 
@@ -41,7 +41,7 @@ class CrossEntropy:
 
     task: Task = "multiclass"
 
-    def n_outputs(self, n_classes: int) -> int:
+    def n_outputs(self, n_classes: int, n_scores: int = 1) -> int:
         """One logit per class."""
         return n_classes
 

@@ -12,7 +12,7 @@ class MeanSquaredError:
 
     task: Task = "regression"
 
-    def n_outputs(self, n_classes: int) -> int:
+    def n_outputs(self, n_classes: int, n_scores: int = 1) -> int:
         """One."""
         return 1
 

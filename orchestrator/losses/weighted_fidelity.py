@@ -17,9 +17,9 @@ class WeightedFidelity:
 
     task: Task = "binary"
 
-    def n_outputs(self, n_classes: int) -> int:
-        """One for each class, of a single measured qubit; a model that measures Q qubits has Q times as many."""
-        return n_classes
+    def n_outputs(self, n_classes: int, n_scores: int = 1) -> int:
+        """Every score of every class: the head ``weighted_fidelity`` gives one of each measured qubit."""
+        return n_classes * n_scores
 
     def value_and_gradient(self, outputs: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
         """The mean over samples of the summed squares, and its derivative by the outputs [S, 2 Q].

@@ -17,6 +17,10 @@ from itertools import combinations
 import numpy as np
 
 from orchestrator.circuits.measured import MeasuredCircuit
+from orchestrator.models.angle_map import scattered
+
+_MANY_PAIRS = 4096
+"""Of strings; more are not held for every circuit."""
 
 
 class JointStrings:
@@ -43,6 +47,7 @@ class JointStrings:
         self.circuit = (
             circuit if len(places) == self.n_strings else MeasuredCircuit(circuit.template, tuple(places))
         )
+        self._groups = [np.array(group.members) for group in circuit.groups]
         self.pairs = np.array(pairs, np.int64).reshape(-1, 2)
         self.product = np.array(product, np.int64)
 
@@ -57,12 +62,27 @@ class JointStrings:
             float64 [S, D].
         """
         i, j = self.pairs.T
+        if len(i) > _MANY_PAIRS:
+            return np.maximum(self._quadratic_by_products(rows, weights), 0.0) / max(shots - 1, 1)
         values = rows[:, :, : self.n_strings]
         total = np.einsum("sdm,sm->sd", 1.0 - values**2, weights**2)
         if len(i):
             excess = rows[:, :, self.product] - values[:, :, i] * values[:, :, j]
             total = total + 2.0 * np.einsum("sdq,sq->sd", excess, weights[:, i] * weights[:, j])
         return np.maximum(total, 0.0) / max(shots - 1, 1)
+
+    def _quadratic_by_products(self, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Variances of one shot, [S, D], the weights of all pairs summed by their product first.
+
+        ``sum_ij w_i w_j (<P_i P_j> - v_i v_j)`` over the pairs of a group, i = j among them, whose second part is a square. Where the
+        variance is 0, that is left with a rounding of the sum of squared weights.
+        """
+        i, j = self.pairs.T
+        of_products = scattered(weights[:, i] * weights[:, j], self.product, rows.shape[2])
+        total = np.sum(weights**2, axis=1)[:, None] + 2.0 * np.einsum("sdm,sm->sd", rows, of_products)
+        for members in self._groups:
+            total -= np.einsum("sdm,sm->sd", rows[:, :, members], weights[:, members]) ** 2
+        return np.asarray(total)
 
     def covariance(self, values: np.ndarray, shots: int) -> np.ndarray:
         """Estimated covariance matrices [S, M, M] of the estimates `values` [S, M'] of `circuit`."""

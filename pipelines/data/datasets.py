@@ -42,7 +42,7 @@ class PreparedData:
         preprocessing: fitted to the training split (or the one given).
         feature_names: names of the raw columns, F_raw.
         class_names: K names in the order of the class indices; None for regression.
-        target_name, source, digest, ignored: of the loaded `Table`.
+        target_name: of the loaded `Table`, empty where the task has no targets; source, digest, ignored: of the table.
         task: what the targets were prepared for.
         raw_example: float64 [up to 5, F_raw], the first raw rows of the training split, for signatures and input examples.
     """
@@ -89,7 +89,8 @@ def prepare(
 
     Args:
         config: the ``data`` section.
-        task: what the loss asks for: ``binary``, ``multiclass`` (int64 class indices) or ``regression`` (float64 values).
+        task: what the loss asks for: ``binary``, ``multiclass`` (int64 class indices), ``regression`` (float64 values) or
+            ``autoencoder`` (none).
         seed: of the split and of the draw of ``data.max_samples``; 0 <= seed < 2**64.
         n_features: features that the model takes; checked if given.
         preprocessing: an already fitted one (resume, evaluation), used instead of fitting.
@@ -125,7 +126,7 @@ def prepare(
         preprocessing=preprocessing,
         feature_names=table.feature_names,
         class_names=class_names,
-        target_name=table.target_name,
+        target_name="" if task == "autoencoder" else table.target_name,
         source=table.source,
         digest=table.digest,
         ignored=table.ignored,
@@ -141,7 +142,7 @@ def dataset_summary(prepared: PreparedData) -> dict[str, Any]:
         "source": prepared.source,
         "digest": prepared.digest,
         "task": prepared.task,
-        "target": prepared.target_name,
+        "target": prepared.target_name or None,
         "n_rows": {name: len(samples.targets) for name, samples in splits.items()},
         "n_raw_features": len(prepared.feature_names),
         "n_features": prepared.n_features,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,8 +48,8 @@ class Columns:
     Attributes:
         feature_names: F names, in the order of the columns of `features`.
         features: float64 [S, F], finite.
-        target_name: column of the target.
-        target: [S]; bool, int64, float64 or str, as the file has it; nothing missing.
+        target_name: column of the target; empty where there is none.
+        target: [S]; bool, int64, float64 or str, as the file has it; nothing missing. Zeros where there is none.
         ignored: columns left out because they are not numeric (or are a row index), when no features were asked for.
     """
 
@@ -60,12 +60,12 @@ class Columns:
     ignored: tuple[str, ...] = ()
 
 
-def read_columns(path: str | Path, target: str, features: Sequence[str] | None = None) -> Columns:
+def read_columns(path: str | Path, target: str | None, features: Sequence[str] | None = None) -> Columns:
     """The target and the feature columns of a file, or of all Parquet files of a folder in the order of their names.
 
     Args:
         path: .parquet, .csv, .arrow, .feather or .ipc file, or a folder with .parquet files.
-        target: column of the label or value to learn.
+        target: column of the label or value to learn; None where nothing is to be predicted.
         features: feature columns in their order; all numeric ones but the target if None.
 
     Raises:
@@ -83,14 +83,29 @@ def read_columns(path: str | Path, target: str, features: Sequence[str] | None =
     parts = [(file, part) for file, part in parts if len(part.target)]
     if not parts:
         raise DataError(f"{path}: has no data rows")
-    check_same_kind([(file, part.target) for file, part in parts], target)
+    if target is not None:
+        check_same_kind([(file, part.target) for file, part in parts], target)
     return Columns(
         first.feature_names,
         np.concatenate([part.features for _, part in parts]),
-        target,
+        target or "",
         np.concatenate([part.target for _, part in parts]),
         first.ignored,
     )
+
+
+def table_bytes(columns: Mapping[str, np.ndarray], kind: str) -> bytes:
+    """A Parquet or CSV file (`kind`: ``.parquet`` or ``.csv``) of columns [S] by name."""
+    import pyarrow as pa
+    from pyarrow import csv, parquet
+
+    table = pa.table({name: pa.array(values) for name, values in columns.items()})
+    sink = pa.BufferOutputStream()
+    if kind == ".csv":
+        csv.write_csv(table, sink)
+    else:
+        parquet.write_table(table, sink)
+    return bytes(sink.getvalue())
 
 
 def data_files(path: str | Path) -> list[Path]:
@@ -145,7 +160,7 @@ def _missing(path: Path) -> ConfigError:
     return ConfigError("data.path", str(path), "no such file", str(path.with_name(close)) if close else None)
 
 
-def _check_wanted(target: str, features: Sequence[str]) -> None:
+def _check_wanted(target: str | None, features: Sequence[str]) -> None:
     if not features:
         raise ConfigError("data.features", list(features), "names no column")
     if twice := _repeated(features):
@@ -158,7 +173,7 @@ def _check_wanted(target: str, features: Sequence[str]) -> None:
         )
 
 
-def _read_part(file: Path, target: str, features: Sequence[str] | None) -> Columns:
+def _read_part(file: Path, target: str | None, features: Sequence[str] | None) -> Columns:
     """The wanted columns of one file."""
     with _refused(file):
         names, read = _open(file)
@@ -167,11 +182,13 @@ def _read_part(file: Path, target: str, features: Sequence[str] | None) -> Colum
             table = read(names)
             kept, ignored = _choose_features(file, table, target)
         else:
-            table = read([*features, target])
+            table = read([*features, *([] if target is None else [target])])
             kept, ignored = tuple(features), ()
         values = np.empty((table.num_rows, len(kept)))
         for index, name in enumerate(kept):
             values[:, index] = feature_values(file, name, table.column(name))
+        if target is None:
+            return Columns(kept, values, "", np.zeros(len(values)), ignored)
         return Columns(kept, values, target, target_values(file, target, table.column(target)), ignored)
 
 
@@ -246,10 +263,11 @@ def _read_csv(file: Path) -> pa.Table:
         ) from None
 
 
-def _check_names(file: Path, names: list[str], target: str, features: Sequence[str] | None) -> None:
+def _check_names(file: Path, names: list[str], target: str | None, features: Sequence[str] | None) -> None:
     if twice := _repeated(names):
         raise DataError(f"{file}: has {len(twice)} column name(s) more than once: {some(twice)}")
-    for key, wanted in (("data.target", [target]), ("data.features", list(features or ()))):
+    targets = [] if target is None else [target]
+    for key, wanted in (("data.target", targets), ("data.features", list(features or ()))):
         for name in wanted:
             if name not in names:
                 close = nearest(name, names)
@@ -270,7 +288,9 @@ def _described(names: list[str]) -> str:
     return some(names)
 
 
-def _choose_features(file: Path, table: pa.Table, target: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _choose_features(
+    file: Path, table: pa.Table, target: str | None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(all numeric columns but the target, those left out)."""
     candidates = [name for name in table.column_names if name != target]
     index = set(_pandas_index(table)) | {name for name in candidates if _INDEX_COLUMN.fullmatch(name)}
@@ -280,9 +300,8 @@ def _choose_features(file: Path, table: pa.Table, target: str) -> tuple[tuple[st
         if name not in index:
             check_is_text(file, name, table.column(name))
     if not kept:
-        raise DataError(
-            f"{file}: has no numeric column beside the target {target!r}; it has {some(table.column_names)}"
-        )
+        beside = "" if target is None else f" beside the target {target!r}"
+        raise DataError(f"{file}: has no numeric column{beside}; it has {some(table.column_names)}")
     return tuple(kept), tuple(ignored)
 
 

@@ -23,7 +23,7 @@ class Table:
     Attributes:
         feature_names: F names.
         features: float64 [S, F], raw and finite.
-        target_name: name of the target column.
+        target_name: name of the target column; empty where there is none, and `target` is zeros.
         target: [S]; bool, int64, float64 or str.
         label_names: name of each integer label 0, 1, ... where the data set gives them (built-ins), else None.
         source: ``sklearn/<name>``, ``benchmark/<name>-<dimension>``, or the path as configured.
@@ -72,7 +72,7 @@ def load(config: DataConfig) -> Table:
         columns, label_names = _builtin(config.name, config.features)
         source = f"sklearn/{config.name}"
     else:
-        if config.path is None or config.target is None:
+        if config.path is None:
             raise ConfigError("data.path", config.path, "give data.name, or data.path and data.target")
         columns = read_columns(config.path, config.target, config.features)
         source = config.path
@@ -89,12 +89,12 @@ def load(config: DataConfig) -> Table:
     )
 
 
-def table_from_arrays(features: Any, targets: Any) -> Table:
+def table_from_arrays(features: Any, targets: Any | None) -> Table:
     """Arrays or a data frame given in Python, as a `Table`.
 
     Args:
         features: [S, F]; column names are taken from a data frame.
-        targets: [S]; bool, integers, floats or strings.
+        targets: [S]; bool, integers, floats or strings; None where nothing is to be predicted.
 
     Raises:
         DataError: wrong shapes, or a value that is not finite (row counted from 1).
@@ -103,7 +103,9 @@ def table_from_arrays(features: Any, targets: Any) -> Table:
         values = np.array(features, np.float64)
     except (TypeError, ValueError) as error:
         raise DataError(f"the features are not numbers: {error}") from None
-    target = np.asarray(targets)
+    target_name, target = "target", np.asarray(targets)
+    if targets is None:
+        target_name, target = "", np.zeros(values.shape[:1])
     if values.ndim != 2 or target.shape != values.shape[:1] or not values.size:
         raise DataError(
             f"features of shape {values.shape} and targets of shape {target.shape}: wanted [S, F] and [S]"
@@ -118,8 +120,8 @@ def table_from_arrays(features: Any, targets: Any) -> Table:
     if target.dtype.kind == "f" and not np.isfinite(target).all():
         row = int(np.flatnonzero(~np.isfinite(target))[0])
         raise DataError(f"targets: row {row + 1} is {target[row]}")
-    columns = Columns(names, values, "target", target)
-    return Table(names, values, "target", target, None, "arrays", content_digest(columns))
+    columns = Columns(names, values, target_name, target)
+    return Table(names, values, target_name, target, None, "arrays", content_digest(columns))
 
 
 def content_digest(columns: Columns, label_names: Sequence[str] | None = None) -> str:

@@ -21,7 +21,14 @@ MAX_CLASSES = 100  # more distinct labels than this is a measured value or an id
 def select_targets(
     table: Table, config: DataConfig, task: Task
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...] | None]:
-    """(rows kept int64 [S], their targets [S], class names or None)."""
+    """(rows kept int64 [S], their targets [S], class names or None); zeros for targets where the task has none."""
+    if task == "autoencoder" and config.classes is None:
+        return np.arange(len(table.target)), np.zeros(len(table.target)), None
+    if not table.target_name:
+        raise DataError(f"{table.source}: has no targets, which the loss or data.classes asks for")
+    if task == "autoencoder":  # classes say which samples there are, and nothing is learnt of them
+        rows, _, _ = _classified(table, config, task)
+        return rows, np.zeros(len(rows)), None
     if task != "regression":
         return _classified(table, config, task)
     if config.classes is not None:

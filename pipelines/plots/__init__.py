@@ -7,6 +7,7 @@ Importing this costs little: matplotlib and cirq come with the first picture tha
 
 from pipelines.plots.circuit import circuit_diagram
 from pipelines.plots.gates import DrawnGate, circuit_text, drawn_gates, labelled_circuit
+from pipelines.plots.reconstruction import fidelities, reconstructed_images
 from pipelines.plots.scores import confusion_matrix, predictions
 from pipelines.plots.timeline import fleet_timeline
 from pipelines.plots.training import training_curves
@@ -17,8 +18,10 @@ __all__ = [
     "circuit_text",
     "confusion_matrix",
     "drawn_gates",
+    "fidelities",
     "fleet_timeline",
     "labelled_circuit",
     "predictions",
+    "reconstructed_images",
     "training_curves",
 ]

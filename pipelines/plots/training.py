@@ -108,9 +108,9 @@ def _share_epochs(panels: Mapping[str, Axes], last: float, unit: str) -> None:
 
 
 def _figure_of_merit(history: Sequence[EpochReport]) -> str | None:
-    """``accuracy`` or ``r2``, whichever the reports have."""
+    """``accuracy``, ``r2`` or ``trash_fidelity``, whichever the reports have."""
     found = {name.rpartition("/")[2] for report in history for name in report.metrics}
-    return next((name for name in ("accuracy", "r2") if name in found), None)
+    return next((name for name in ("accuracy", "r2", "trash_fidelity") if name in found), None)
 
 
 def _with_result(
@@ -227,9 +227,7 @@ def _draw_merit(
         v for r in history for n, v in r.metrics.items() if n.rpartition("/")[2] == merit and math.isfinite(v)
     ]
     low = min([*values, 1.0 if test is None else test], default=0.0)
-    bottom = max(
-        low, 0.0 if merit == "accuracy" else -1.0
-    )  # a hopeless R² at the start would flatten the rest
+    bottom = max(low, -1.0 if merit == "r2" else 0.0)  # a hopeless R² at the start would flatten the rest
     margin = 0.08 * (1.0 - bottom) + 0.005
     axes.set_ylim(bottom - margin, 1.0 + margin / 2)
     if merit == "accuracy":
@@ -238,7 +236,7 @@ def _draw_merit(
         axes.yaxis.set_major_formatter(
             PercentFormatter(1.0, decimals=0 if bottom < 0.9 else None, symbol=" %")
         )
-    dress(axes, "accuracy" if merit == "accuracy" else "R²")
+    dress(axes, metric_label(merit))
     legend(axes)
 
 
