@@ -25,7 +25,7 @@ from pydantic import (
 )
 
 from orchestrator.errors import ConfigError, UnknownNameError, nearest
-from orchestrator.registry import check_name
+from orchestrator.registry import LAYERS, check_name
 
 
 def _registered(kind: str, *also: str) -> AfterValidator:
@@ -34,7 +34,8 @@ def _registered(kind: str, *also: str) -> AfterValidator:
             try:
                 check_name(kind, name)
             except UnknownNameError as error:
-                raise ValueError(str(error)) from None
+                known = UnknownNameError(kind, name, (*also, *error.choices))
+                raise ValueError(str(known)) from None
         return name
 
     return AfterValidator(check)
@@ -49,6 +50,7 @@ def _thread_count(value: object) -> object:
 
 FeatureMapName = Annotated[str, _registered("feature map")]
 AnsatzName = Annotated[str, _registered("ansatz")]
+LayerName = Annotated[str, _registered("ansatz", *LAYERS)]
 EntanglementName = Annotated[str, _registered("entanglement")]
 HeadName = Annotated[str, _registered("head")]
 LossName = Annotated[str, _registered("loss")]
@@ -88,6 +90,8 @@ ThreadCount = Annotated[int | str, BeforeValidator(_thread_count)]
 IntTuple = Annotated[tuple[int, ...], Field(strict=False)]
 ShotLevels = Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(strict=False)]
 Selection = Annotated[tuple[int | str, ...], Field(strict=False)]
+LayerNames = Annotated[tuple[LayerName, ...], Field(strict=False, min_length=1)]
+Shape = Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1, max_length=2)]
 StrTuple = Annotated[tuple[str, ...], Field(strict=False)]
 Pair = Annotated[tuple[int, int], Field(strict=False)]
 Pairs = Annotated[tuple[Pair, ...], Field(strict=False)]
@@ -169,6 +173,21 @@ class ModelConfig(Section):
         description="Trainable block: three_rotation | hardware_efficient | strongly_entangling (rings of its own, whatever "
         "model.entanglement says); with _separable at the end of its name the same rotations without entangling gates.",
     )
+    layers: LayerNames | None = Field(
+        None,
+        description="Layers one by one, in place of ansatz and n_layers: convolution | pooling (measure and control) | trace_out, which "
+        "both hand on every second qubit | the name of an ansatz. E.g. ['convolution', 'pooling', 'convolution', 'pooling'].",
+    )
+    image_shape: Shape | None = Field(
+        None,
+        description="Quanvolution: a sample is a sequence [length] or an image [height, width], row by row, over which the circuit is slid.",
+    )
+    patch_shape: Shape | None = Field(
+        None, description="Quanvolution: the window that the circuit sees, e.g. [2, 2]."
+    )
+    patch_stride: PositiveInt | None = Field(
+        None, description="Quanvolution: places from one window to the next; none: side by side."
+    )
     entanglement: Entanglement = Field(
         "linear",
         description="Which qubits the two-qubit gates of a layer (and of zz, iqp) join: linear | circular | full, or a list of "
@@ -200,16 +219,87 @@ class ModelConfig(Section):
         description="Folder of a trained run: parameters start from its best ones, wherever the names are the same (layers before the last "
         "of a deeper model, for example); the others start as ever.",
     )
+    latent_qubits: PositiveInt | None = Field(
+        None,
+        description="An autoencoder that compresses to so many qubits, 1 to n_qubits - 1; the others are trash. With loss.name = "
+        "'trash_fidelity'. Sets observables to the projector on |0...0> of the trash qubits and, if absent, head to 'none'.",
+    )
     circuit: str | None = Field(
         None,
         description="'module:function' returning an orchestrator.Model of your own; replaces the blocks above.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _autoencoder_readout(cls, values: Any) -> Any:
+        """What an autoencoder measures follows from its size; where that is impossible, `_autoencoder_fits` says so."""
+        if not isinstance(values, dict) or not isinstance(values.get("latent_qubits"), int):
+            return values
+        n_qubits, n_latent = (
+            values.get("n_qubits", cls.model_fields["n_qubits"].default),
+            values["latent_qubits"],
+        )
+        found = {"head": "none", **values}
+        if str(found.get("observables", "each")) == "each" or str(found["observables"]).startswith("zero("):
+            found["observables"] = (
+                f"zero({n_latent}..{n_qubits - 1})" if isinstance(n_qubits, int) else "each"
+            )
+        return found
+
+    @model_validator(mode="after")
+    def _autoencoder_fits(self) -> Self:
+        if self.latent_qubits is not None:
+            _check_autoencoder(self, self.latent_qubits)
+        return self
 
     @model_validator(mode="after")
     def _pairs_fit(self) -> Self:
         if not isinstance(self.entanglement, str):
             _check_pairs(self.entanglement, self.n_qubits)
         return self
+
+    @model_validator(mode="after")
+    def _patches_fit(self) -> Self:
+        image, patch = self.image_shape, self.patch_shape
+        if image is None or patch is None:
+            for name in ("image_shape", "patch_shape", "patch_stride"):
+                if getattr(self, name) is not None:
+                    problem = "a quanvolution needs both model.image_shape and model.patch_shape"
+                    raise ConfigError(f"model.{name}", getattr(self, name), problem)
+            return self
+        near = [min(a, b) for a, b in zip(patch + patch[-1:], image, strict=False)]
+        if list(patch) != near:
+            problem = f"no such window fits into a sample of the shape {list(image)}"
+            raise ConfigError("model.patch_shape", list(patch), problem, str(near))
+        return self
+
+
+def _check_autoencoder(config: ModelConfig, n_latent: int) -> None:
+    """Refuse what is no autoencoder: nothing to compress, or a circuit other than one encoding followed by one encoder."""
+    most = config.n_qubits - 1
+    if n_latent > most:
+        problem = f"some of the {config.n_qubits} qubits must be left to be compressed away"
+        raise ConfigError("model.latent_qubits", n_latent, problem, str(most) if most else None)
+    projector = f"zero({n_latent}..{most})"
+    for key, wanted, why in (
+        ("observables", projector, "the trash qubits are what an autoencoder measures: leave this key out"),
+        ("head", "none", "the output of an autoencoder is the trash fidelity as it is measured"),
+        ("output_scale", 1.0, "the output of an autoencoder is a probability"),
+        (
+            "reuploading",
+            False,
+            "an autoencoder compresses one state a sample, so features may not enter the encoder",
+        ),
+        (
+            "circuit",
+            None,
+            "an autoencoder is told apart into encoding and encoder, and so made of the blocks above",
+        ),
+        ("image_shape", None, "an autoencoder compresses whole samples, no windows of them"),
+    ):
+        if getattr(config, key) != wanted:
+            suggestion = None if wanted is None else str(wanted).lower()
+            raise ConfigError(f"model.{key}", getattr(config, key), why, suggestion)
 
 
 class DataConfig(Section):
@@ -236,7 +326,10 @@ class DataConfig(Section):
         None,
         description="A .parquet, .csv or .arrow/.feather file (or a folder of Parquet files).",
     )
-    target: str | None = Field(None, description="Column of the label or value to learn (files).")
+    target: str | None = Field(
+        None,
+        description="Column of the label or value to learn (files); an autoencoder needs none, and leaves it out where it is named.",
+    )
     features: StrTuple | None = Field(
         None,
         description="Feature columns (files); all numeric ones but the target if absent.",
@@ -268,8 +361,6 @@ class DataConfig(Section):
     def _one_source(self) -> Self:
         if (self.name is None) == (self.path is None):
             raise ValueError("give exactly one of data.name and data.path")
-        if self.path is not None and self.target is None:
-            raise ValueError("data.path needs data.target, the column to learn")
         return self
 
 
@@ -363,7 +454,8 @@ class LossConfig(Section):
 
     name: LossName = Field(
         "binary_cross_entropy",
-        description="mse | binary_cross_entropy | cross_entropy | weighted_fidelity.",
+        description="mse | binary_cross_entropy | cross_entropy | weighted_fidelity | trash_fidelity (autoencoder, with "
+        "model.latent_qubits).",
     )
 
 
@@ -413,7 +505,8 @@ class BackendConfig(Section):
 
     name: BackendName = Field(
         "ideal",
-        description="ideal (batched state-vector engine) | noisy (with a noise model) | cirq (cirq's simulator, the reference).",
+        description="ideal (batched state-vector engine) | noisy (with a noise model) | cirq (cirq's simulator, the reference) | ionq "
+        "(IonQ's API, or the emulator of it).",
     )
     shots: PositiveInt | None = Field(
         None, description="Repetitions of each circuit; none: exact expectation values."
@@ -421,8 +514,36 @@ class BackendConfig(Section):
     noise: NoiseModelName | None = Field(
         None,
         description="Noise model of the backend noisy: aria-1 | aria-2 | forte-1, or 'module:function' returning a NoiseModel; "
-        "none: aria-1.",
+        "none: aria-1. Of ionq's simulator: aria-1 | aria-2 | forte-1; none: ideal.",
     )
+    target: str = Field(
+        "simulator",
+        min_length=1,
+        description="ionq: simulator | qpu.aria-1 | qpu.forte-1 | ...; see qfleet quote.",
+    )
+    gateset: Literal["qis", "native"] = Field(
+        "qis", description="ionq: gates as IonQ compiles them, or Aria's native ones, compiled here."
+    )
+    error_mitigation: bool | None = Field(
+        None,
+        description="ionq: debiasing, at least 500 shots; none: the target's default, which on a QPU is on.",
+    )
+    circuits_per_job: PositiveInt = Field(
+        100,
+        description="ionq: circuits sent as one job, at most. Decides how many jobs a step is, and what they cost.",
+    )
+    jobs_in_flight: PositiveInt = Field(
+        10, description="ionq: jobs that each actor waits for at the same time."
+    )
+    lookup_seconds: PositiveFloat = Field(
+        15.0,
+        description="ionq: how long an accepted job may take to show up in the list of jobs. A submission whose outcome is unknown is "
+        "looked up for so long before it is sent again.",
+    )
+    host: str | None = Field(
+        None, description="ionq: URL of the API; none: IONQ_REMOTE_HOST if set, else IonQ's cloud."
+    )
+    allow_cloud: bool = Field(False, description="ionq: let circuits leave this machine.")
     precision: Literal["double", "single"] = Field(
         "double", description="Floating-point precision of the simulation, for backends that have both."
     )
@@ -460,6 +581,22 @@ class FleetConfig(Section):
     )
     job_seconds: PositiveFloat = Field(
         0.06, description="Compute time a job aims at where there is that much work."
+    )
+
+
+class BudgetConfig(Section):
+    """What a run may cost, where circuits cost money."""
+
+    section_name: ClassVar[str] = "budget"
+
+    max_usd: PositiveFloat | None = Field(
+        None,
+        description="Hard cap in dollars over the whole run, jobs in flight included; none: no cap.",
+    )
+    prices: str | None = Field(
+        None,
+        min_length=1,
+        description="TOML file of prices that replace or join the built-in list prices, see docs/costs.md.",
     )
 
 
@@ -509,8 +646,26 @@ class TrainingConfig(Section):
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
     backend: BackendConfig = Field(default_factory=BackendConfig)
     fleet: FleetConfig = Field(default_factory=FleetConfig)
+    budget: BudgetConfig = Field(default_factory=BudgetConfig)
     checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)
     tracking: TrackingConfig = Field(default_factory=TrackingConfig)
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Self:
+        is_autoencoder = self.loss.name == "trash_fidelity"
+        if is_autoencoder and self.model.latent_qubits is None:
+            problem = "the loss trash_fidelity needs the number of qubits to compress to"
+            near = str(self.model.n_qubits // 2) if self.model.n_qubits > 1 else None
+            raise ConfigError("model.latent_qubits", None, problem, near)
+        if self.model.latent_qubits is not None and not is_autoencoder:
+            raise ConfigError(
+                "loss.name", self.loss.name, "model.latent_qubits makes an autoencoder", "trash_fidelity"
+            )
+        if self.data.path is not None and self.data.target is None and not is_autoencoder:
+            raise ConfigError(
+                "data.target", None, f"data.path needs the column to learn; {self.loss.name} learns one"
+            )
+        return self
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrainingConfig:

@@ -28,6 +28,11 @@ ANSATZE = {
     "hardware_efficient_separable": "orchestrator.models.ansatze:HardwareEfficientSeparable",
     "strongly_entangling_separable": "orchestrator.models.ansatze:StronglyEntanglingSeparable",
 }
+LAYERS = {
+    "convolution": "orchestrator.models.layers:Convolution",
+    "pooling": "orchestrator.models.layers:Pooling",
+    "trace_out": "orchestrator.models.layers:TraceOut",
+}
 ENTANGLEMENTS = {
     "linear": "orchestrator.models.entanglement:linear",
     "circular": "orchestrator.models.entanglement:circular",
@@ -43,6 +48,7 @@ LOSSES = {
     "binary_cross_entropy": "orchestrator.losses.cross_entropy:BinaryCrossEntropy",
     "cross_entropy": "orchestrator.losses.cross_entropy:CrossEntropy",
     "weighted_fidelity": "orchestrator.losses.weighted_fidelity:WeightedFidelity",
+    "trash_fidelity": "orchestrator.losses.trash_fidelity:TrashFidelity",
 }
 OPTIMIZERS = {
     "adam": "orchestrator.optimizers.adam:adam",
@@ -72,6 +78,7 @@ BACKENDS = {
     "ideal": "actors.backends.ideal:IdealBackend",
     "cirq": "actors.backends.cirq_simulator:CirqBackend",
     "noisy": "actors.backends.noisy:NoisyBackend",
+    "ionq": "actors.backends.ionq:IonQBackend",
 }
 NOISE_MODELS = {
     "aria-1": "actors.noise.presets:aria_1",
@@ -85,6 +92,7 @@ KERNELS = {
 REGISTRIES: dict[str, dict[str, str]] = {
     "feature map": FEATURE_MAPS,
     "ansatz": ANSATZE,
+    "layer": LAYERS,
     "entanglement": ENTANGLEMENTS,
     "head": HEADS,
     "loss": LOSSES,

@@ -60,7 +60,7 @@ class Budget:
         Raises:
             ConfigError: the text says what would do.
         """
-        check_budget(self.shots, problem.n_samples * n_rows * n_settings(problem))
+        check_budget(self.shots, problem.n_states * n_rows * n_settings(problem))
 
     def equal(self, problem: GradientProblem, n_rows: int) -> int:
         """Shots of each circuit where all get the same.
@@ -69,11 +69,11 @@ class Budget:
             ConfigError: see `check`.
         """
         self.check(problem, n_rows)
-        return self.shots // (problem.n_samples * n_rows * n_settings(problem))
+        return self.shots // (problem.n_states * n_rows * n_settings(problem))
 
 
 class _Rows(NamedTuple):
-    """Answers: float64 [S, D, M'] and int64 [S, D]; column 0 is undisplaced."""
+    """Answers: float64 [N, D, M'] and int64 [N, D]; column 0 is undisplaced."""
 
     values: np.ndarray
     shots: np.ndarray
@@ -131,10 +131,10 @@ def _allocation(
     equal: int,
 ) -> Allocation:
     """Shots of the displaced circuits."""
-    n_samples, n_rows = problem.n_samples, len(derivative.displacements) - 1
-    left = budget.shots - equal * n_samples * n_settings(problem)
+    n_states, n_rows = problem.n_states, len(derivative.displacements) - 1
+    left = budget.shots - equal * n_states * n_settings(problem)
     if budget.method == "uniform":
-        return allocate(np.ones(n_samples), np.ones(n_rows), left, n_settings(problem))
+        return allocate(np.ones(n_states), np.ones(n_rows), left, n_settings(problem))
     of_sample = np.sqrt(np.sum(back.of_values**2, axis=1))
     of_angle = _squared_slopes(problem) * _known_variance(problem.state, problem.model.template.n_angles)
     of_entry = derivative.coefficient**2 * of_angle[wanted[derivative.position]]
@@ -147,7 +147,7 @@ def _allocation(
             budget.rate,
         )
         # the formula counts the shots of a point, whatever the number of settings that it takes
-        least = LEAST_SHOTS * n_samples * n_rows * n_settings(problem)
+        least = LEAST_SHOTS * n_states * n_rows * n_settings(problem)
         left = int(min(max(total * n_settings(problem), least), left))
     return allocate(of_sample, of_row, left, n_settings(problem))
 
@@ -161,9 +161,9 @@ def _measured(
 ) -> Generator[EvaluationPlan, Evaluation, _Rows]:
     """All circuits' values, one evaluation for each block of equal shots, each with noise of its own."""
     n_rows = len(derivative.displacements)
-    values = np.empty((problem.n_samples, n_rows, base.shape[1]))
+    values = np.empty((problem.n_states, n_rows, base.shape[1]))
     values[:, 0] = base
-    shots = np.full((problem.n_samples, n_rows), base_shots)
+    shots = np.full((problem.n_states, n_rows), base_shots)
     for number, block in enumerate(allocation.blocks()):
         evaluation = yield _plan(problem, derivative.displacements, block, number)
         place = np.ix_(block.samples, block.rows + 1)
@@ -198,7 +198,7 @@ def _squared_slopes(problem: GradientProblem) -> np.ndarray:
 
 
 def _one_shot(problem: GradientProblem, rows: _Rows, back: Backward) -> np.ndarray:
-    """float64 [S, D], estimated without bias: the variance of ``c_s . O`` in one shot of each circuit."""
+    """float64 [N, D], estimated without bias: the variance of ``c_s . O`` in one shot of each circuit."""
     plain = problem.joint.quadratic(rows.values, back.of_values, 2)  # divided by one
     return plain * rows.shots / (rows.shots - 1)
 
@@ -206,7 +206,7 @@ def _one_shot(problem: GradientProblem, rows: _Rows, back: Backward) -> np.ndarr
 def _of_displaced(
     problem: GradientProblem, wanted: np.ndarray, derivative: LinearDerivative, variances: np.ndarray
 ) -> np.ndarray:
-    """float64 [P_circuit]: what the noise of the displaced rows, [S, D], gives to each component."""
+    """float64 [P_circuit]: what the noise of the displaced rows, [N, D], gives to each component."""
     entries = variances[:, derivative.row] * derivative.coefficient**2
     of_angles = scattered(entries, wanted[derivative.position], problem.model.template.n_angles)
     return np.where(
@@ -224,10 +224,16 @@ def smoothness(problem: GradientProblem, back: Backward, values: np.ndarray) -> 
     slopes, template = problem.slopes, problem.model.template
     largest = np.array([max(gate.frequencies, default=0.0) for gate in template.gate_of_angle])
     reach = scattered(np.abs(slopes.weight) * largest[slopes.angle], slopes.param, len(problem.trainable))
-    n = problem.n_strings
-    curvature = problem.curvature(values[:, :n])[:, :, :n]
-    of_values = np.abs(back.of_values).sum(axis=1) + np.abs(curvature).sum(axis=(1, 2))
-    return float(np.sum(of_values * np.sum((reach * problem.trainable) ** 2, axis=1)))
+    curvature = problem.curvature(values[:, : problem.n_strings])
+    curvature = curvature[:, :, : curvature.shape[1]]
+    of_values = np.abs(problem.by_sample(back.of_values)).sum(axis=1) + np.abs(curvature).sum(axis=(1, 2))
+    squared = np.sum(
+        (reach * problem.trainable) ** 2, axis=1
+    )  # [N], or [1] where it is the same for all states
+    largest_of_sample = squared.reshape(-1, problem.model.states_per_sample if len(squared) > 1 else 1).max(
+        axis=1
+    )
+    return float(np.sum(of_values * largest_of_sample))
 
 
 def _known_variance(state: State, n_angles: int) -> np.ndarray:

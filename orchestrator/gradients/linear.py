@@ -75,7 +75,7 @@ class AngleRule(Rule):
         back = problem.backward(evaluation.values[:, : problem.n_strings])
         jacobian = evaluation.jacobian
         if jacobian is None:  # nothing of the circuit is trained
-            jacobian = np.zeros((problem.n_samples, problem.n_strings, 0))
+            jacobian = np.zeros((problem.n_states, problem.n_strings, 0))
         of_angles = np.einsum("sp,spk->sk", back.of_values, jacobian)
         gradient = model.pullback(problem.features, of_angles, back.of_head.sum(axis=0), wanted)
         covariance = self._covariance(problem, evaluation, derivative, wanted, back, jacobian)

@@ -44,7 +44,7 @@ def points(problem: GradientProblem, offsets: np.ndarray) -> Points:
         params = problem.params.copy()
         params[: len(offset)] += offset
         angles = problem.model.angles(params, problem.features)
-        table = np.repeat(angles.shared[None], problem.n_samples, axis=0)
+        table = np.repeat(angles.shared[None], problem.n_states, axis=0)
         table[:, angles.columns] = angles.data
         tables.append(table)
     together = Angles(np.zeros(n_angles), np.arange(n_angles), np.concatenate(tables))

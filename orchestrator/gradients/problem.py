@@ -25,7 +25,7 @@ class Backward(NamedTuple):
 
     Attributes:
         loss: mean over the samples.
-        of_values: float64 [S, M], by every expectation value.
+        of_values: float64 [N, M], by every expectation value.
         of_head: float64 [S, H], by the head's parameters, what each sample adds.
     """
 
@@ -65,6 +65,11 @@ class GradientProblem:
     def n_samples(self) -> int:
         """S."""
         return len(self.targets)
+
+    @property
+    def n_states(self) -> int:
+        """N, the states that these samples take: S of them, times the patches of a sample where the model has any."""
+        return self.n_samples * self.model.states_per_sample
 
     @property
     def n_strings(self) -> int:
@@ -121,19 +126,36 @@ class GradientProblem:
         return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, self.step]))
 
     def backward(self, values: np.ndarray) -> Backward:
-        """The loss at expectation values [S, M], and its derivatives."""
+        """The loss at expectation values [N, M], and its derivatives."""
         outputs = self.model.outputs(self.params, values)
         loss, of_outputs = self.loss.value_and_gradient(outputs, self.targets)
         return Backward(loss, *self.model.backward(self.params, values, of_outputs))
 
     def curvature(self, values: np.ndarray) -> np.ndarray:
-        """[S, M, M + H]: derivative of each sample's (of_values, of_head) by each of its expectation values."""
-        n = values.shape[1]
+        """[S, m, m + H]: derivative of each sample's (of_values, of_head) by each of its m = P M expectation values.
+
+        P, the states of a sample, is 1 without patches; values are [N, M] and stand in the order of `by_sample`.
+        """
         found = []
-        for m in range(n):
-            step = np.zeros(n)
-            step[m] = _CURVATURE_STEP
+        for m in range(self.model.states_per_sample * values.shape[1]):
+            step = np.zeros((self.n_samples, self.model.states_per_sample * values.shape[1]))
+            step[:, m] = _CURVATURE_STEP
+            step = step.reshape(values.shape)
             up, down = self.backward(values + step), self.backward(values - step)
-            of_values, of_head = up.of_values - down.of_values, up.of_head - down.of_head
+            of_values, of_head = self.by_sample(up.of_values - down.of_values), up.of_head - down.of_head
             found.append(np.concatenate([of_values, of_head], axis=1) / (2 * _CURVATURE_STEP))
         return np.stack(found, axis=1)
+
+    def by_sample(self, of_states: np.ndarray) -> np.ndarray:
+        """[S, P M, ...] from [N, M, ...]: what the states of a sample show, one after the other."""
+        return of_states.reshape(self.n_samples, -1, *of_states.shape[2:])
+
+    def covariance(self, values: np.ndarray) -> np.ndarray:
+        """[S, P M, P M] of values [N, M'] from shots, estimated; those of different states are independent."""
+        assert self.shots is not None
+        of_states = self.joint.covariance(values, self.shots)
+        n, m = self.model.states_per_sample, of_states.shape[1]
+        found = np.zeros((self.n_samples, n, m, n, m))
+        for state in range(n):
+            found[:, state, :, state] = of_states[state::n]
+        return found.reshape(self.n_samples, n * m, n * m)

@@ -197,7 +197,7 @@ def _along(problem: GradientProblem, param: int, wave: Wave) -> Generator[Evalua
 
 
 def _losses(problem: GradientProblem, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Float64 [R] each: the loss at every point's values [R, S, M'], and its variance to first order in the shot noise.
+    """Float64 [R] each: the loss at every point's values [R, N, M'], and its variance to first order in the shot noise.
 
     A square of noisy values is too large by their variance; half the curvature times the covariance is what it is taken off.
     """
@@ -206,9 +206,8 @@ def _losses(problem: GradientProblem, values: np.ndarray) -> tuple[np.ndarray, n
         back = problem.backward(point[:, : problem.n_strings])
         losses[r] = back.loss
         if problem.shots is not None:
-            n = problem.n_strings
-            covariance = problem.joint.covariance(point, problem.shots)
-            curvature = problem.curvature(point[:, :n])[:, :, :n]
+            covariance = problem.covariance(point)
+            curvature = problem.curvature(point[:, : problem.n_strings])[:, :, : covariance.shape[1]]
             losses[r] -= 0.5 * float(np.einsum("sij,sij->", curvature, covariance))
             variances[r] = float(problem.joint.quadratic(point[:, None], back.of_values, problem.shots).sum())
     return losses, variances

@@ -81,10 +81,9 @@ def _head_alone(problem: GradientProblem, values: np.ndarray) -> GradientEstimat
 
 
 def _head_variance(problem: GradientProblem, values: np.ndarray, curvature: np.ndarray) -> np.ndarray:
-    """[H]: shot noise of the head's gradient at the mean of R points' values [R, S, M'], of that `curvature`."""
-    assert problem.shots is not None
-    sensitivity = curvature[:, :, problem.n_strings :]
-    covariance = sum(problem.joint.covariance(v, problem.shots) for v in values) / len(values) ** 2
+    """[H]: shot noise of the head's gradient at the mean of R points' values [R, N, M'], of that `curvature`."""
+    sensitivity = curvature[:, :, curvature.shape[1] :]
+    covariance = sum(problem.covariance(v) for v in values) / len(values) ** 2
     return np.asarray(np.einsum("sih,sij,sjh->h", sensitivity, covariance, sensitivity))
 
 
@@ -103,7 +102,7 @@ class _Pairs:
         k, n = len(values) // 2, problem.n_strings
         own = values[:, :, :n]
         self._mean = own.mean(axis=0)
-        self._change = (own[:k] - own[k:]) / (2 * size)  # [k, S, M]
+        self._change = (own[:k] - own[k:]) / (2 * size)  # [k, N, M]
         self.back = problem.backward(self._mean)
         self.slopes = np.einsum("sm,ksm->k", self.back.of_values, self._change)
 
@@ -127,7 +126,7 @@ class _Pairs:
 
     @cached_property
     def _curvature(self) -> np.ndarray:
-        """[S, M, M + H], at the mean of all values."""
+        """[S, m, m + H], at the mean of all values."""
         return self._problem.curvature(self._mean)
 
     def _shot_noise(self) -> float:
@@ -136,13 +135,14 @@ class _Pairs:
         Linear in the noise of the values, which moves w and, through the curvature of the loss, c. Both factors being estimates, each term
         holds the product of the two noises once, and the variance holds it once in all: it is taken off.
         """
-        problem, k, n = self._problem, len(self.slopes), self._problem.n_strings
+        problem, k = self._problem, len(self.slopes)
         if problem.shots is None:
             return 0.0
-        curvature = self._curvature[:, :, :n]
-        covariance = np.stack([problem.joint.covariance(v, problem.shots) for v in self._values])
-        through_loss = np.einsum("sim,ksm->ksi", curvature, self._change) / (2 * k)
-        direct = self.back.of_values / (2 * self._size)
+        curvature = self._curvature[:, :, : self._curvature.shape[1]]
+        covariance = np.stack([problem.covariance(v) for v in self._values])
+        change = np.stack([problem.by_sample(one) for one in self._change])
+        through_loss = np.einsum("sim,ksm->ksi", curvature, change) / (2 * k)
+        direct = problem.by_sample(self.back.of_values) / (2 * self._size)
         of_weights = (
             np.einsum("sim,rsij,sjn->smn", curvature, covariance, curvature, optimize=True) / (2 * k) ** 2
         )

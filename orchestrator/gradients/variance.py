@@ -32,9 +32,9 @@ def shot_variance(
     """Float64 [P], the estimated variance of a gradient by a rule that gives every angle displaced rows of its own.
 
     Args:
-        rows: [S, D, M'], values of all circuits; row 0 is undisplaced.
+        rows: [N, D, M'], values of all circuits; row 0 is undisplaced.
         derivative: of the angles `wanted`, int64 [Kj]; None where only the head is trained.
-        back: the loss and its derivatives at row 0. jacobian: [S, M, Kj].
+        back: the loss and its derivatives at row 0. jacobian: [N, M, Kj].
     """
     parts, n_circuit = (
         _parts(problem, rows, derivative, wanted, back, jacobian),
@@ -48,7 +48,7 @@ def shot_variance(
 
 
 def spread_by_param(slopes: Slopes, of_angles: np.ndarray, n_params: int) -> np.ndarray:
-    """float64 [P], variances of independent derivatives by angles, [S, K], carried to the parameters that move them."""
+    """float64 [P], variances of independent derivatives by angles, [N, K], carried to the parameters that move them."""
     per_pair = np.sum(slopes.weight**2 * of_angles[:, slopes.angle], axis=0)
     return np.bincount(slopes.param, per_pair, n_params)
 
@@ -80,8 +80,9 @@ class _Parts(NamedTuple):
 
     Attributes:
         slopes: of the angles that are differentiated, numbered by their place among these.
-        of_angles: float64 [S, Kj], variance that the displaced circuits give the derivative of the loss by each angle.
-        sensitivity: float64 [S, M, P], derivative of the gradient by the undisplaced values. covariance: float64 [S, M, M], theirs.
+        of_angles: float64 [N, Kj], variance that the displaced circuits give the derivative of the loss by each angle.
+        sensitivity: float64 [S, m, P], derivative of the gradient by the m undisplaced values of a sample. covariance: float64 [S, m, m],
+            theirs.
     """
 
     slopes: Slopes
@@ -109,10 +110,12 @@ def _parts(
         of_angles = scattered(entries, derivative.position[own], len(wanted))
         at_base = scattered(derivative.coefficient[~own], derivative.position[~own], len(wanted))
     curvature = problem.curvature(rows[:, 0, :n])
-    through_loss = np.einsum("sim,smk->sik", curvature[:, :, :n], jacobian)
-    of_circuit = _by_param(slopes, through_loss + back.of_values[:, :, None] * at_base, n_circuit)
-    sensitivity = np.concatenate([of_circuit, curvature[:, :, n:]], axis=2)
-    return _Parts(slopes, of_angles, sensitivity, joint.covariance(rows[:, 0], shots))
+    m = curvature.shape[1]
+    by_param = problem.by_sample(_by_param(slopes, jacobian, n_circuit))
+    directly = problem.by_sample(_by_param(slopes, back.of_values[:, :, None] * at_base, n_circuit))
+    of_circuit = np.einsum("sim,smp->sip", curvature[:, :, :m], by_param, optimize=True) + directly
+    sensitivity = np.concatenate([of_circuit, curvature[:, :, m:]], axis=2)
+    return _Parts(slopes, of_angles, sensitivity, problem.covariance(rows[:, 0]))
 
 
 def _of(slopes: Slopes, wanted: np.ndarray) -> Slopes:
@@ -122,5 +125,5 @@ def _of(slopes: Slopes, wanted: np.ndarray) -> Slopes:
 
 
 def _by_param(slopes: Slopes, of_angles: np.ndarray, n_params: int) -> np.ndarray:
-    """[S, M, P] from derivatives by angles [S, M, Kj]."""
+    """[N, M, P] from derivatives by angles [N, M, Kj]."""
     return scattered(of_angles[:, :, slopes.angle] * slopes.weight[:, None], slopes.param, n_params)

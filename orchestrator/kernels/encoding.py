@@ -48,6 +48,9 @@ class Encoding:
     """
 
     def __init__(self, config: ModelConfig) -> None:
+        if config.image_shape is not None:
+            problem = "a kernel compares whole samples, not patches of them; leave it out"
+            raise ConfigError("model.image_shape", list(config.image_shape), problem, "none")
         self._map = resolve("feature map", config.feature_map)(config)
         if isinstance(self._map, TrainableFeatureMap):
             fixed = [

@@ -9,10 +9,10 @@ import sympy
 
 from orchestrator.config import ModelConfig
 from orchestrator.errors import ConfigError
-from orchestrator.models.ansatze import PairingAnsatz
-from orchestrator.models.entanglement import pairs_of
 from orchestrator.models.feature_maps.base import TrainableFeatureMap, TransformedFeatureMap
 from orchestrator.models.feature_maps.transform import FeatureTransform
+from orchestrator.models.layers import layer_of
+from orchestrator.models.patches import Patches
 from orchestrator.registry import resolve
 
 
@@ -25,6 +25,8 @@ class Blocks(NamedTuple):
         inputs: ``x0 ...``, the features or, where there is a `transform`, what it makes of them.
         transform: the classical step of the feature map, if it has one.
         layers: where each layer's parameters begin, and the end of the last.
+        places: the qubits that are left after the last layer.
+        patches: what part of a sample the circuit sees at a time, if not all of it.
     """
 
     circuit: cirq.Circuit
@@ -32,6 +34,8 @@ class Blocks(NamedTuple):
     inputs: list[sympy.Symbol]
     transform: FeatureTransform | None
     layers: tuple[int, ...]
+    places: tuple[int, ...]
+    patches: Patches | None
 
 
 def blocks_of(config: ModelConfig) -> Blocks:
@@ -40,34 +44,50 @@ def blocks_of(config: ModelConfig) -> Blocks:
     Raises:
         InputError: a name that does not load, or a number of features that the feature map does not take.
     """
-    n_qubits = config.n_qubits
-    qubits = cirq.LineQubit.range(n_qubits)
-    feature_map, transform = _feature_map(config)
-    ansatz = resolve("ansatz", config.ansatz)()
-    configured = pairs_of(config)
+    qubits = cirq.LineQubit.range(config.n_qubits)
+    patches = Patches.from_config(config)
+    feature_map, transform = _feature_map(config, patches)
     is_trainable = isinstance(feature_map, TrainableFeatureMap)
     n_inputs = feature_map.n_features if transform is None else feature_map.n_inputs
     inputs = [sympy.Symbol(f"x{i}") for i in range(n_inputs)]
-    of_map = feature_map.params_per_layer(n_qubits) if is_trainable else 0
-    per_layer = of_map + ansatz.params_per_layer(n_qubits)
-    params = [sympy.Symbol(f"p{i}") for i in range(per_layer * config.n_layers)]
+    of_map = feature_map.params_per_layer(config.n_qubits) if is_trainable else 0
+    params: list[sympy.Symbol] = []
+    layers, places = [0], tuple(range(config.n_qubits))
     operations: list[cirq.Operation] = []
-    for layer in range(config.n_layers):
-        of_layer = params[layer * per_layer : (layer + 1) * per_layer]
+    for number in range(config.n_layers if config.layers is None else len(config.layers)):
+        layer = layer_of(config, number, places)
+        n_params = of_map + layer.n_params(len(places))
+        own = [sympy.Symbol(f"p{layers[-1] + i}") for i in range(n_params)]
+        if number and (is_trainable or config.reuploading):
+            _check_whole(config, number, len(places))
         if is_trainable:
-            operations += feature_map.layer(qubits, of_layer[:of_map], inputs)
-        elif layer == 0 or config.reuploading:
+            operations += feature_map.layer(qubits, own[:of_map], inputs)
+        elif number == 0 or config.reuploading:
             operations += feature_map.operations(qubits, inputs)
-        pairs = ansatz.pairs(n_qubits, layer) if isinstance(ansatz, PairingAnsatz) else configured
-        operations += ansatz.layer(qubits, of_layer[of_map:], pairs)
-    layers = tuple(layer * per_layer for layer in range(config.n_layers + 1))
-    return Blocks(cirq.Circuit(operations), params, inputs, transform, layers)
+        operations += layer.operations([qubits[place] for place in places], own[of_map:])
+        places = tuple(places[i] for i in layer.kept(len(places)))
+        params += own
+        layers.append(len(params))
+    return Blocks(cirq.Circuit(operations), params, inputs, transform, tuple(layers), places, patches)
 
 
-def _feature_map(config: ModelConfig) -> tuple[Any, FeatureTransform | None]:
+def _check_whole(config: ModelConfig, number: int, n_left: int) -> None:
+    """Features are uploaded again on all qubits, so none may have been pooled away."""
+    if n_left < config.n_qubits:
+        key, value = ("reuploading", True) if config.reuploading else ("feature_map", config.feature_map)
+        problem = f"uploads the features again before layer {number}, where {n_left} of {config.n_qubits} qubits are left"
+        raise ConfigError(f"model.{key}", value, problem, "false" if config.reuploading else "angle")
+
+
+def _feature_map(config: ModelConfig, patches: Patches | None) -> tuple[Any, FeatureTransform | None]:
     """The configured feature map, and its classical step if it has one."""
+    if patches is not None and config.n_features is None:
+        config = config.model_copy(update={"n_features": patches.size})
     feature_map = resolve("feature map", config.feature_map)(config)
     n_features = feature_map.n_features
+    if patches is not None and patches.size != n_features:
+        problem = f"holds {patches.size} features, the feature map {config.feature_map} takes {n_features} on {config.n_qubits} qubits"
+        raise ConfigError("model.patch_shape", list(patches.shape), problem)
     if config.n_features not in (None, n_features):
         raise ConfigError(
             "model.n_features",

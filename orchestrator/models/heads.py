@@ -30,6 +30,14 @@ class Head(Protocol):
         ...
 
 
+def scores_per_class(head: object, n_observables: int) -> int:
+    """Outputs of each class that a loss may ask of `head` (a Head, or its class), for so many observables.
+
+    One, unless the head has a true attribute ``is_by_observable``: then one for each observable.
+    """
+    return n_observables if getattr(head, "is_by_observable", False) else 1
+
+
 class NoHead:
     """Outputs are the expectation values times a fixed scale."""
 
@@ -98,6 +106,8 @@ class WeightedFidelityHead:
     Pérez-Salinas et al., arXiv 1907.02085. Observables are the Z of Q qubits; outputs come class by class, so 2 Q of them, or Q for the
     first class alone. One trainable weight alpha for each output; they start at ``scale``.
     """
+
+    is_by_observable = True
 
     def __init__(self, n_observables: int, n_outputs: int, scale: float) -> None:
         if n_outputs not in (n_observables, 2 * n_observables):

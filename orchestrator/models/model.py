@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -20,8 +20,9 @@ from orchestrator.errors import CircuitError, InputError
 from orchestrator.models.angle_map import AngleMap, Angles, Slopes
 from orchestrator.models.blocks import blocks_of
 from orchestrator.models.feature_maps.transform import FeatureTransform
-from orchestrator.models.heads import Head
+from orchestrator.models.heads import Head, scores_per_class
 from orchestrator.models.observables import Readout, readout
+from orchestrator.models.patches import Patches
 from orchestrator.models.selection import ParamNames
 from orchestrator.registry import import_path, resolve
 
@@ -44,6 +45,8 @@ class Model:
         initial_scale: standard deviation of the initial circuit parameters, radians.
         transform: the classical step of the feature map in front of the angle map, if it has one.
         layers: where each layer's circuit parameters begin, and the end of the last; empty where there are no layers.
+        patches: what part of a sample the circuit sees at a time; with P of them a sample is P states of the circuit, and the head takes
+            the observables of them all. None: all of it, and P is 1. In shapes N is S P, the states of S samples.
     """
 
     template: CircuitTemplate
@@ -57,6 +60,7 @@ class Model:
     initial_scale: float
     transform: FeatureTransform | None = None
     layers: tuple[int, ...] = ()
+    patches: Patches | None = None
 
     @classmethod
     def from_circuit(
@@ -67,12 +71,14 @@ class Model:
         observables: str | Sequence[Any] = "each",
         params: Sequence[sympy.Symbol | str] | None = None,
         head: str = "none",
-        n_outputs: int = 1,
+        n_outputs: int | Callable[[int], int] = 1,
         output_scale: float = 1.0,
         initial_scale: float = 0.1,
         frozen: Sequence[int | str] = (),
         layers: Sequence[int] = (),
         qubit_order: Sequence[cirq.Qid] | None = None,
+        places: Sequence[int] | None = None,
+        patches: Patches | None = None,
     ) -> Model:
         """A model of any cirq circuit with sympy symbols.
 
@@ -81,10 +87,13 @@ class Model:
             params: the trainable symbols, in order; all that are not features, in natural order, if absent.
             observables: a preset, texts such as ``"Z0*Z1"``, or cirq Pauli strings and sums.
             head: ``"linear"`` (trainable) or ``"none"``.
-            n_outputs: 1 for binary and regression losses, the number of classes for a multi-class one.
+            n_outputs: 1 for binary and regression losses, the number of classes for a multi-class one; or a function that says how many,
+                given the scores of each class that the head has (`heads.scores_per_class`).
             frozen: parameters that are not trained, by number or as `ParamNames.select` takes them.
             layers: where each layer's parameters begin, and the end of the last; so that layers can be named.
             qubit_order: which qubit is number 0, 1, ...
+            places: the qubits that are left to be measured; all if absent.
+            patches: the part of a sample that the circuit sees at a time; `features` are then of one patch.
 
         Raises:
             CircuitError: circuit, expression or observable is refused; the text says which.
@@ -107,8 +116,12 @@ class Model:
             raise CircuitError(f"qubit_order does not hold every qubit of the circuit: {error}") from None
         template, expressions = template_from_circuit(circuit, qubits)
         angle_map = AngleMap.from_expressions(expressions, param_symbols, feature_symbols)
-        read = readout(observables, template.n_qubits, qubits)
-        built = resolve("head", head)(len(read.names), n_outputs, output_scale)
+        read = readout(observables, template.n_qubits, qubits, places)
+        n_observables = len(read.names) * (1 if patches is None else patches.count)
+        make_head = resolve("head", head)
+        if not isinstance(n_outputs, int):
+            n_outputs = n_outputs(scores_per_class(make_head, n_observables))
+        built = make_head(n_observables, n_outputs, output_scale)
         names = tuple(str(p) for p in param_symbols)
         known = ParamNames(names, tuple(layers), built.n_params)
         mask = np.zeros(len(known.all), bool)
@@ -124,11 +137,12 @@ class Model:
             frozen=mask,
             initial_scale=initial_scale,
             layers=tuple(layers),
+            patches=patches,
         )
 
     @classmethod
-    def from_config(cls, config: ModelConfig, n_outputs: int = 1) -> Model:
-        """The model that a configuration describes.
+    def from_config(cls, config: ModelConfig, n_outputs: int | Callable[[int], int] = 1) -> Model:
+        """The model that a configuration describes; `n_outputs` as for `from_circuit`, a circuit of the user's own has its own.
 
         Raises:
             InputError: an impossible combination, or `config.circuit` does not give a Model.
@@ -160,6 +174,8 @@ class Model:
             initial_scale=config.initial_scale,
             frozen=config.frozen,
             layers=blocks.layers,
+            places=blocks.places,
+            patches=blocks.patches,
         )
         return replace(model, transform=blocks.transform)
 
@@ -171,12 +187,24 @@ class Model:
     @property
     def n_features(self) -> int:
         """F, the columns that `angles` takes."""
+        if self.patches is not None:
+            return self.patches.n_features
         return self.angle_map.n_features if self.transform is None else self.transform.n_features
+
+    @property
+    def states_per_sample(self) -> int:
+        """P: states of the circuit that a sample takes, one for each patch."""
+        return 1 if self.patches is None else self.patches.count
 
     @property
     def n_outputs(self) -> int:
         """C."""
         return self.head.n_outputs
+
+    @property
+    def scores_per_class(self) -> int:
+        """Outputs of each class that a loss may ask for, see `heads.scores_per_class`."""
+        return scores_per_class(self.head, self.states_per_sample * len(self.readout.names))
 
     @property
     def n_circuit_params(self) -> int:
@@ -225,23 +253,25 @@ class Model:
         return np.concatenate([circuit, self.head.initial(rng)])
 
     def angles(self, params: np.ndarray, features: np.ndarray) -> Angles:
-        """Gate angles for params [P] and features [S, F]."""
+        """Gate angles of N states for params [P] and features [S, F]."""
         return self.angle_map.angles(params[: self.n_circuit_params], self.inputs(features))
 
     def inputs(self, features: np.ndarray) -> np.ndarray:
-        """What the angle map takes, [S, F'], from features [S, F]: themselves, where the feature map has no classical step.
+        """What the angle map takes, [N, F'], from features [S, F]: themselves, where there are no patches and the feature map has no
+        classical step.
 
         Raises:
             DataError: the feature map cannot encode a row.
         """
-        return features if self.transform is None else self.transform(features)
+        seen = features if self.patches is None else self.patches(features)
+        return seen if self.transform is None else self.transform(seen)
 
     def slopes(self, features: np.ndarray) -> Slopes:
         """d angle / d circuit parameter at features [S, F]."""
         return self.angle_map.slopes(self.inputs(features))
 
     def outputs(self, params: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Outputs [S, C] from expectation values [S, M_p] of the Pauli strings."""
+        """Outputs [S, C] from expectation values [N, M_p] of the Pauli strings."""
         return self.head.forward(params[self.n_circuit_params :], self._observables(values))
 
     def gradient(
@@ -255,7 +285,7 @@ class Model:
         """Chain rule from the loss to the parameters.
 
         Args:
-            features: [S, F]; values: [S, M_p]; jacobian: [S, M_p, Kj] by `differentiated_angles`;
+            features: [S, F]; values: [N, M_p]; jacobian: [N, M_p, Kj] by `differentiated_angles`;
             output_gradient: dL/d outputs [S, C].
 
         Returns:
@@ -267,10 +297,11 @@ class Model:
     def backward(
         self, params: np.ndarray, values: np.ndarray, output_gradient: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """From dL/d outputs [S, C]: dL/d expectation values [S, M_p], and what each sample adds to dL/d head parameters, [S, P_head]."""
+        """From dL/d outputs [S, C]: dL/d expectation values [N, M_p], and what each sample adds to dL/d head parameters, [S, P_head]."""
         head_params = params[self.n_circuit_params :]
         of_observables, of_head = self.head.backward(head_params, self._observables(values), output_gradient)
-        return np.einsum("sm,mp->sp", of_observables, self.readout.matrix), of_head
+        of_states = of_observables.reshape(len(values), -1)
+        return np.einsum("sm,mp->sp", of_states, self.readout.matrix), of_head
 
     def pullback(
         self,
@@ -279,15 +310,17 @@ class Model:
         of_head: np.ndarray,
         wanted: np.ndarray | None = None,
     ) -> np.ndarray:
-        """dL/d params [P], zero for frozen ones, from dL/d angles `wanted` (`differentiated_angles` if absent) [S, Kj] and dL/d head
+        """dL/d params [P], zero for frozen ones, from dL/d angles `wanted` (`differentiated_angles` if absent) [N, Kj] and dL/d head
         parameters [P_head]."""
-        of_all = np.zeros((len(features), self.template.n_angles))
+        of_all = np.zeros((len(of_angles), self.template.n_angles))
         of_all[:, self.differentiated_angles if wanted is None else wanted] = of_angles
         gradient = np.concatenate([self.angle_map.pullback(of_all, self.inputs(features)), of_head])
         return np.where(self.frozen, 0.0, gradient)
 
     def _observables(self, values: np.ndarray) -> np.ndarray:
-        return np.einsum("sp,mp->sm", values, self.readout.matrix) + self.readout.offset
+        """[S, P M], those of a sample's first state first."""
+        found = np.einsum("sp,mp->sm", values, self.readout.matrix) + self.readout.offset
+        return found.reshape(-1, self.states_per_sample * found.shape[1])
 
 
 def _natural(symbol: sympy.Symbol) -> tuple[Any, ...]:

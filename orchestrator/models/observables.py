@@ -13,9 +13,11 @@ from typing import Any
 import cirq
 import numpy as np
 
+from orchestrator.circuits.zero_outcome import MAX_QUBITS, zero_strings
 from orchestrator.errors import CircuitError, nearest
 
 PRESETS = ("each", "first", "mean", "parity")
+_ZERO = re.compile(r"zero\((\d+)\.\.(\d+)\)")
 _TERM = re.compile(
     r"([+-]?)((?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)?(?:(?<=[\d.])\*(?=[XYZI]))?((?:[XYZI]\d+(?:\*(?=[XYZI]))?)*)",
     re.IGNORECASE,
@@ -40,17 +42,24 @@ class Readout:
 
 
 def readout(
-    observables: str | Sequence[Any], n_qubits: int, qubits: Sequence[cirq.Qid] | None = None
+    observables: str | Sequence[Any],
+    n_qubits: int,
+    qubits: Sequence[cirq.Qid] | None = None,
+    places: Sequence[int] | None = None,
 ) -> Readout:
     """The read-out of a preset's name, of texts such as ``"0.5*Z0*Z1 - X2"``, or of cirq Pauli strings and sums.
 
+    The text ``"zero(2..3)"`` is the projector on |0...0> of the qubits 2 to 3, whose expectation value is the probability of that outcome.
+
     Args:
         qubits: which cirq qubit is number 0, 1, ...; LineQubits if absent.
+        places: the qubits that are left to be measured; all if absent.
 
     Raises:
         CircuitError: an observable is malformed, not Hermitian, constant, or on a qubit that is not there.
     """
-    entries = _preset(observables, n_qubits) if isinstance(observables, str) else list(observables)
+    left = range(n_qubits) if places is None else places
+    entries = _preset(observables, left) if isinstance(observables, str) else list(observables)
     if not entries:
         raise CircuitError("the list of observables is empty; add one, e.g. 'Z0'")
     place = {q: i for i, q in enumerate(qubits or cirq.LineQubit.range(n_qubits))}
@@ -61,6 +70,7 @@ def readout(
         if not any(c for p, c in terms.items() if p != identity):
             raise CircuitError(f"the observable {entry} is constant: no circuit can change it")
         for pauli in terms:
+            _check_left(pauli, left, entry)
             if pauli != identity:
                 paulis.setdefault(pauli, len(paulis))
     matrix = np.zeros((len(sums), len(paulis)))
@@ -72,15 +82,25 @@ def readout(
     return Readout(tuple(paulis), matrix, offset, tuple(str(e) for e in entries))
 
 
-def _preset(name: str, n_qubits: int) -> list[str]:
+def _check_left(pauli: str, left: Sequence[int], entry: Any) -> None:
+    """Refuse to measure a qubit that was pooled away."""
+    for qubit, letter in enumerate(pauli):
+        if letter != "I" and qubit not in left:
+            known = ", ".join(map(str, left))
+            raise CircuitError(
+                f"the observable {entry} is on qubit {qubit}, which a layer has pooled away; left: {known}"
+            )
+
+
+def _preset(name: str, left: Sequence[int]) -> list[str]:
     if name == "each":
-        return [f"Z{i}" for i in range(n_qubits)]
+        return [f"Z{i}" for i in left]
     if name == "first":
-        return ["Z0"]
+        return [f"Z{left[0]}"]
     if name == "mean":
-        return [" + ".join(f"{1 / n_qubits!r}*Z{i}" for i in range(n_qubits))]
+        return [" + ".join(f"{1 / len(left)!r}*Z{i}" for i in left)]
     if name == "parity":
-        return ["*".join(f"Z{i}" for i in range(n_qubits))]
+        return ["*".join(f"Z{i}" for i in left)]
     if re.search(r"\d", name):
         return [name]
     close = nearest(name, PRESETS)
@@ -93,6 +113,8 @@ def _preset(name: str, n_qubits: int) -> list[str]:
 def _parse(text: str, n_qubits: int) -> dict[str, float]:
     """{Pauli string: coefficient} of e.g. ``"0.5*Z0*Z1 - X2 + 0.1"``."""
     compact = re.sub(r"\s+", "", text)
+    if found := _ZERO.fullmatch(compact):
+        return _zero_projector(text, int(found[1]), int(found[2]), n_qubits)
     terms: dict[str, float] = {}
     position = 0
     while position < len(compact):
@@ -120,6 +142,17 @@ def _parse(text: str, n_qubits: int) -> dict[str, float]:
         terms[pauli] = terms.get(pauli, 0.0) + value
         position = match.end()
     return terms
+
+
+def _zero_projector(text: str, first: int, last: int, n_qubits: int) -> dict[str, float]:
+    """{Pauli string: coefficient} of |0...0><0...0| on the qubits first to last."""
+    n = last - first + 1
+    if not (0 < n <= MAX_QUBITS and last < n_qubits):
+        raise CircuitError(
+            f"the observable {text!r}: wanted are 1 to {MAX_QUBITS} qubits in a row, the last one {n_qubits - 1} at most"
+        )
+    before, after = "I" * first, "I" * (n_qubits - 1 - last)
+    return {before + string + after: 2.0**-n for string in ("I" * n, *zero_strings(n))}
 
 
 def _from_cirq(observable: Any, place: dict[Any, int], n_qubits: int) -> dict[str, float]:

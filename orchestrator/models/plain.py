@@ -15,6 +15,7 @@ from orchestrator.models.angle_map import AngleMap
 from orchestrator.models.feature_maps.transform import FeatureTransform
 from orchestrator.models.model import Model
 from orchestrator.models.observables import Readout
+from orchestrator.models.patches import Patches
 from orchestrator.registry import resolve
 
 _MAP_ARRAYS = ("angle", "coefficient", "param", "monomial", "exponents")
@@ -35,6 +36,7 @@ def model_to_plain(model: Model) -> tuple[dict[str, Any], dict[str, np.ndarray]]
         "initial_scale": model.initial_scale,
         "layers": list(model.layers),
         "transform": None if model.transform is None else asdict(model.transform),
+        "patches": None if model.patches is None else asdict(model.patches),
     }
     arrays = {f"angle_map/{name}": getattr(model.angle_map, name) for name in _MAP_ARRAYS}
     arrays |= {
@@ -61,12 +63,14 @@ def model_from_plain(description: dict[str, Any], arrays: dict[str, np.ndarray])
         tuple(description["observable_names"]),
     )
     scale = description["output_scale"]
-    transform = description.get("transform")  # models of version 0.1.0 have neither this nor layers
+    # models of version 0.1.0 have no transform, patches or layers
+    transform, patches = description.get("transform"), _patches(description.get("patches"))
+    n_observables = len(read.names) * (1 if patches is None else patches.count)
     return Model(
         template=template,
         angle_map=mapping,
         readout=read,
-        head=resolve("head", description["head"])(len(read.names), description["n_outputs"], scale),
+        head=resolve("head", description["head"])(n_observables, description["n_outputs"], scale),
         head_name=description["head"],
         output_scale=scale,
         circuit_param_names=tuple(description["circuit_param_names"]),
@@ -74,4 +78,11 @@ def model_from_plain(description: dict[str, Any], arrays: dict[str, np.ndarray])
         initial_scale=description["initial_scale"],
         layers=tuple(description.get("layers", ())),
         transform=None if transform is None else FeatureTransform(**transform),
+        patches=patches,
+    )
+
+
+def _patches(stored: dict[str, Any] | None) -> Patches | None:
+    return (
+        None if stored is None else Patches(tuple(stored["image"]), tuple(stored["shape"]), stored["stride"])
     )

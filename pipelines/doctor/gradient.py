@@ -45,7 +45,8 @@ def examine_gradient(run: PreparedRun) -> dict[str, Any]:
     if not run.task.model.n_circuit_params:
         return {"note": "the circuit has no parameters"}
     config, n_qubits = run.config.model, run.task.model.template.n_qubits
-    n_layers = 0 if config.circuit is not None else config.n_layers
+    is_of_one_size = config.circuit is not None or config.layers is not None or config.patch_shape is not None
+    n_layers = 0 if is_of_one_size else config.n_layers
     by_qubits = [(n, n_layers) for n in sizes_up_to(n_qubits)] if n_layers else [(n_qubits, 0)]
     by_layers = [(n_qubits, layers) for layers in _depths(n_layers)]
     candidates, left_out = _built(run, sorted({*by_qubits, *by_layers}))
@@ -57,7 +58,7 @@ def examine_gradient(run: PreparedRun) -> dict[str, Any]:
         "layers": [_row(place, found[place]) for place in by_layers if place in found],
         "left_out": [{"qubits": n, "layers": layers, "why": why} for (n, layers), why in left_out.items()],
         "initial_scale": run.task.model.initial_scale,
-        "note": _note(config.circuit is not None, sized, left_out),
+        "note": _note(is_of_one_size, sized, left_out),
         "verdicts": {
             name: _verdict(sized, found, members, kind)._asdict()
             for kind, name in enumerate(Spreads._fields)
@@ -137,7 +138,7 @@ def _row(place: Place, found: tuple[Spreads, int]) -> dict[str, Any]:
 def _note(is_own: bool, sized: list[Place], left_out: dict[Place, str]) -> str | None:
     """What was not looked at, in words."""
     if is_own:
-        return "a circuit of your own has one size: nothing is said of how it goes on with n or with layers"
+        return "a circuit of your own, listed layers and patches have one size: nothing is said of how it goes on with n or with layers"
     if not left_out:
         return None
     layers = sorted({layers for _, layers in left_out})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator.errors import QfleetError
 from orchestrator.gradients.base import GradientRule, drive
@@ -23,6 +23,13 @@ Pace = Callable[[EvaluationPlan], float]
 """Seconds that one circuit of a plan takes."""
 
 
+class Cost(NamedTuple):
+    """Dollars of a step and of the run, None where they are not known."""
+
+    step: float | None
+    run: float | None
+
+
 def examine_rules(run: PreparedRun, capabilities: Capabilities, pace: Pace | None) -> list[dict[str, Any]]:
     """One row for every registered rule, and for the configured one if it is none of them, as plain values.
 
@@ -31,12 +38,13 @@ def examine_rules(run: PreparedRun, capabilities: Capabilities, pace: Pace | Non
         pace: measures; None: no times.
     """
     rows = []
+    costs = _quoted(run) if capabilities.is_paid else None
     configured = run.config.gradient.rule
     configured = run.task.rule.name if configured == "auto" else configured
     for name in dict.fromkeys([*GRADIENT_RULES, configured]):
         row: dict[str, Any] = {"rule": name, "is_configured": name == configured}
         try:
-            rows.append(row | _figures(with_rule(run, name, capabilities), capabilities, pace))
+            rows.append(row | _figures(with_rule(run, name, capabilities), costs, pace))
         except QfleetError as error:  # the rule does not apply, or the backend cannot run its circuits
             rows.append(row | {"refused": str(error)})
     return rows
@@ -72,14 +80,25 @@ def first_step(run: PreparedRun) -> GradientProblem:
     return first_problem(run.task, min(run.config.run.batch_size, len(run.task.train.targets)))
 
 
-def _figures(run: PreparedRun, capabilities: Capabilities, pace: Pace | None) -> dict[str, Any]:
+def _quoted(run: PreparedRun) -> dict[str, Cost]:
+    """At most, by rule; empty where the backend has no price list."""
+    if run.config.backend.name != "ionq":
+        return {}
+    from pipelines.quote import quote
+
+    (target,) = quote(run, [run.config.backend.target])["targets"]
+    able = [row for row in target["rules"] if "refused" not in row]
+    return {row["rule"]: Cost(*(row[k].get("most", row[k])["usd"] for k in ("step", "run"))) for row in able}
+
+
+def _figures(run: PreparedRun, costs: dict[str, Cost] | None, pace: Pace | None) -> dict[str, Any]:
     shots = run.config.backend.shots or 0
     problem = first_step(run)
     plans = plans_of(run.task.rule, problem)
     in_step, in_run = sum(plan.n_circuits for plan in plans), summary(run)["circuits"]
-    cost = None if capabilities.is_paid else 0.0  # what a paid backend charges is not known here
-    step: dict[str, Any] = {"circuits": in_step, "shots": in_step * shots, "cost_usd": cost}
-    whole: dict[str, Any] = {"circuits": in_run, "shots": in_run * shots, "cost_usd": cost}
+    cost = Cost(0.0, 0.0) if costs is None else costs.get(run.config.gradient.rule, Cost(None, None))
+    step: dict[str, Any] = {"circuits": in_step, "shots": in_step * shots, "cost_usd": cost.step}
+    whole: dict[str, Any] = {"circuits": in_run, "shots": in_run * shots, "cost_usd": cost.run}
     if pace is not None:
         step["seconds"], whole["seconds"] = _seconds(run, problem, plans, in_run, pace)
     return {"step": step, "run": whole, "advice": run.task.rule.advice(run.config.backend.shots)}
@@ -94,7 +113,7 @@ def _seconds(
     measured = run.task.model.measured
     keys = noise_keys(run.config.run.seed, "doctor", measured)
     forward = EvaluationPlan(measured, problem.angles, shots=problem.shots, noise_keys=keys)
-    n_forward = _n_scored(run) * forward.n_circuits // forward.n_samples
+    n_forward = _n_scored(run) * forward.n_circuits // problem.n_samples
     return step, step * (in_run - n_forward) / in_step + n_forward * pace(forward)
 
 

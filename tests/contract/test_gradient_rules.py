@@ -28,6 +28,7 @@ from orchestrator.gradients.base import GradientEstimate, drive, predict
 from orchestrator.gradients.problem import GradientProblem
 from orchestrator.models.angle_map import Angles
 from orchestrator.models.model import Model
+from orchestrator.models.patches import Patches
 from orchestrator.planning.plan import EvaluationPlan
 from orchestrator.registry import resolve
 
@@ -61,7 +62,7 @@ def coordinator() -> Coordinator:
     return coordinator_on("ideal")
 
 
-def model(head: str = "linear", n_outputs: int = 1) -> Model:
+def model(head: str = "linear", n_outputs: int = 1, patches: Patches | None = None) -> Model:
     a, b, c, d, x, y = sympy.symbols("a b c d x y")
     circuit = cirq.Circuit(
         cirq.ry(x * a + 0.3)(Q[0]), cirq.rx(b)(Q[1]), cirq.ry(b / 2 + c).controlled()(Q[0], Q[1]), cirq.CNOT(Q[1], Q[2]),
@@ -69,8 +70,15 @@ def model(head: str = "linear", n_outputs: int = 1) -> Model:
     )  # fmt: skip
     observables = ["Z0", "Z1", "Z0*Z2", "X1 + 0.5*X2"][: 4 if head == "linear" else n_outputs]
     return Model.from_circuit(
-        circuit, features=["x", "y"], observables=observables, head=head, n_outputs=n_outputs
+        circuit, features=["x", "y"], observables=observables, head=head, n_outputs=n_outputs, patches=patches
     )
+
+
+def patched(loss: str, shots: int | None = None) -> GradientProblem:
+    """Samples of three features, seen by the circuit two at a time: two states a sample, and a head over both."""
+    made, rng = model(patches=Patches((3,), (2,), 1)), np.random.default_rng(5)
+    params, features = rng.normal(size=made.n_params), rng.uniform(-1, 1, (4, 3))
+    return problem(loss, shots, model=made, params=params, features=features)
 
 
 def problem(loss: str = "mse", shots: int | None = None, **changes: Any) -> GradientProblem:
@@ -81,6 +89,7 @@ def problem(loss: str = "mse", shots: int | None = None, **changes: Any) -> Grad
         "binary_cross_entropy": np.array([0, 1, 1, 0]),
         "cross_entropy": np.array([0, 2, 1, 2]),
         "weighted_fidelity": np.array([1, 0, 0, 1]),
+        "trash_fidelity": np.zeros(4),
     }
     found = GradientProblem(
         model=made,
@@ -153,9 +162,18 @@ def test_mean_of_exact_values(
     name: str, options: dict[str, Any], loss: str, coordinator: Coordinator
 ) -> None:
     """The gradient to rounding, or to the stated bias; the mean over draws of a random rule within five standard errors."""
+    check_mean(name, options, problem(loss), coordinator)
+
+
+@pytest.mark.parametrize(("name", "options"), VARIANTS, ids=IDS)
+def test_mean_with_patches(name: str, options: dict[str, Any], coordinator: Coordinator) -> None:
+    """Several states a sample, whose values meet in the head."""
+    check_mean(name, options, patched("binary_cross_entropy"), coordinator)
+
+
+def check_mean(name: str, options: dict[str, Any], at: GradientProblem, coordinator: Coordinator) -> None:
     if not is_gradient(name):
         pytest.skip("not a gradient")
-    at = problem(loss)
     expected = exact_gradient(at)
     if not is_random(name):
         # finite differences: F**2 h / 2 with h = 3e-8, or rounding over 6e-6; each angle's share is of order 1
@@ -196,7 +214,25 @@ def test_predicted_variance_is_the_empirical_one(
     """Within 15 %, over shots and random choices; parameter by parameter where a rule claims that."""
     if not is_gradient(name):
         pytest.skip("not a gradient")
-    at = problem("binary_cross_entropy", shots=500)
+    check_variance(name, options, problem("binary_cross_entropy", shots=500), coordinator)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("parameter_shift", {}),
+        ("parameter_shift", {"shots_per_step": 160_000}),
+        ("spsa", {"perturbations": 2}),
+    ],
+)
+def test_predicted_variance_with_patches(
+    name: str, options: dict[str, Any], coordinator: Coordinator
+) -> None:
+    """Noise of one state reaches the others of its sample through the curvature of the loss."""
+    check_variance(name, options, patched("binary_cross_entropy", shots=500), coordinator)
+
+
+def check_variance(name: str, options: dict[str, Any], at: GradientProblem, coordinator: Coordinator) -> None:
     rule = rule_of(
         name, perturbation_size=0.05, perturbation_decay=0.0, **options
     )  # the head sees the mean of two points, off by c**2
@@ -221,12 +257,13 @@ def test_circuits_are_as_predicted(
 ) -> None:
     if name == "adjoint" and shots:
         pytest.skip("exact only")
-    rule, at = rule_of(name, **options), problem(shots=shots)
-    predicted = predict(rule, at)
-    found = estimate(rule, at, coordinator)
-    used = [sum(getattr(e, what) for e in found.evaluations) for what in ("n_circuits", "n_shots")]
-    assert [predicted.n_circuits, predicted.n_shots] == used
-    assert predicted.n_evaluations == len(found.evaluations)
+    rule = rule_of(name, **options)
+    for at in problem(shots=shots), patched("mse", shots):
+        predicted = predict(rule, at)
+        found = estimate(rule, at, coordinator)
+        used = [sum(getattr(e, what) for e in found.evaluations) for what in ("n_circuits", "n_shots")]
+        assert [predicted.n_circuits, predicted.n_shots] == used
+        assert predicted.n_evaluations == len(found.evaluations)
 
 
 @pytest.mark.parametrize(("name", "options"), VARIANTS, ids=IDS)
