@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Callable, Mapping, Sequence
 
+from orchestrator.losses.base import Task
 from orchestrator.training.state import TrainState
 from pipelines import plots
 from pipelines.data.datasets import dataset_summary
@@ -38,7 +39,8 @@ def start_tracker(folder: RunFolder, run: PreparedRun, on_warning: Callable[[str
         samples = getattr(run.data, split)
         if len(samples.targets):
             tracker.log_dataset(
-                samples.features, samples.targets, name=f"{run.data.source} {split}", source=run.data.source,
+                samples.features, samples.targets if run.data.target_name else None,
+                name=f"{run.data.source} {split}", source=run.data.source,
                 context=context, target_name=run.data.target_name,
             )  # fmt: skip
     return tracker
@@ -70,7 +72,7 @@ def log_outcome(
     plots.circuit_text(plots.labelled_circuit(model), path / "circuit.txt")
     files = ["training.png", "fleet_timeline.png", "circuit.png", "circuit.txt"]
     if scores is not None:
-        files.append(_draw_scores(folder, scores))
+        files.append(_draw_scores(folder, scores, run.data.task))
     if explain := getattr(run.task.rule, "explain", None):
         files += _write_choices(folder, history, explain)
     for name in files:
@@ -111,8 +113,13 @@ def _write_choices(
     return [name]
 
 
-def _draw_scores(folder: RunFolder, scores: Scores) -> str:
-    """The confusion matrix, or predicted against actual values; returns the file's name."""
+def _draw_scores(folder: RunFolder, scores: Scores, task: Task) -> str:
+    """The confusion matrix, predicted against actual values, or an autoencoder's fidelities; returns the file's name."""
+    if task == "autoencoder":
+        plots.fidelities(
+            {"trash": scores.predicted}, folder.artifacts / "trash_fidelity.png", title=folder.name
+        )
+        return "trash_fidelity.png"
     if scores.class_names is None or scores.confusion is None:
         plots.predictions(
             scores.predicted, scores.actual, folder.artifacts / "predictions.png", title=folder.name

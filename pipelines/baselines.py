@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from orchestrator.coordinator import Coordinator
-from orchestrator.errors import ExecutionError
+from orchestrator.errors import ConfigError, ExecutionError
+from orchestrator.losses.base import Task
 from orchestrator.models.model import Model
 from orchestrator.registry import ANSATZE
 from orchestrator.training.loop import evaluate_samples, initial_state, train
@@ -60,7 +61,11 @@ def baselines(run: PreparedRun, scores: Scores, split: str, coordinator: Coordin
 
     Args:
         coordinator: the twin is trained on it, as the run's configuration says.
+
+    Raises:
+        ConfigError: an autoencoder, which predicts nothing.
     """
+    check_predicts(run.config.loss.name, run.data.task)
     samples: Samples = getattr(run.data, split)
     found = []
     twin = _separable_twin(run, samples, coordinator)
@@ -70,6 +75,17 @@ def baselines(run: PreparedRun, scores: Scores, split: str, coordinator: Coordin
         predicted = learn(run, samples.features)
         found.append(_against(name, predicted, scores, run.config.run.seed, 0))
     return found
+
+
+def check_predicts(loss_name: str, task: Task) -> None:
+    """Refuse a comparison of predictions where there are none.
+
+    Raises:
+        ConfigError: an autoencoder.
+    """
+    if task == "autoencoder":
+        problem = "an autoencoder predicts nothing to compare; see qfleet reconstruct, which sets a linear subspace beside it"
+        raise ConfigError("loss.name", loss_name, problem)
 
 
 def _against(name: str, predicted: np.ndarray, scores: Scores, seed: int, circuits: int) -> Baseline:

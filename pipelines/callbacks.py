@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from orchestrator.config import CheckpointConfig
 from orchestrator.protocols import Dispatcher
@@ -11,6 +11,7 @@ from orchestrator.training.reports import EpochReport, StepReport
 from orchestrator.training.state import TrainState
 from pipelines.checkpoints import Checkpoints
 from pipelines.display.protocol import Progress
+from pipelines.spending import Spending
 from pipelines.tracking.tracker import Tracker
 
 
@@ -141,6 +142,28 @@ class Metrics(Callback):
                 "cost/usd": totals.cost_usd,
             }
             self._tracker.log_metrics(named, step)
+
+
+class Money(Callback):
+    """Shows and journals what the run's book says: spent, reserved and saved dollars, step by step.
+
+    Args:
+        read: what the book says now.
+    """
+
+    def __init__(self, read: Callable[[], Spending], progress: Progress, tracker: Tracker) -> None:
+        self._read = read
+        self._progress = progress
+        self._tracker = tracker
+
+    def on_step(self, report: StepReport, state: TrainState) -> None:
+        """A call to the book, a millisecond beside a step of many seconds."""
+        spending = self._read()
+        self._progress.on_spending(spending)
+        names = ("spent", "reserved", "saved")
+        self._tracker.log_metrics(
+            {f"cost/{name}_usd": getattr(spending, name) for name in names}, report.step
+        )
 
 
 class Callbacks(Callback):

@@ -70,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("config", help="TOML file, e.g. pipelines/configs/breast_cancer.toml")
     _add_overrides(train)
     _add_actors(train)
+    _add_spending(train)
     train.add_argument(
         "--dry-run", action="store_true", help="check everything and print what would run; start nothing"
     )
@@ -89,9 +90,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     doctor.set_defaults(module="pipelines.doctor.command")
 
+    quote = _command(commands, "quote", "before a paid run: its cost by target and gradient rule")
+    quote.add_argument("config", help="TOML file, as for train")
+    _add_overrides(quote)
+    quote.add_argument(
+        "--target", nargs="+", metavar="NAME", help="of the price catalogue, e.g. qpu.aria-1 (default: all)"
+    )
+    quote.add_argument("--rule", nargs="+", metavar="NAME", help="gradient rules (default: all)")
+
     resume = _command(commands, "resume", "continue a run from its last checkpoint")
     _add_run(resume)
     _add_actors(resume)
+    _add_spending(resume)
 
     evaluate = _command(commands, "evaluate", "score the best parameters of a run")
     _add_run(evaluate)
@@ -106,6 +116,22 @@ def _parser() -> argparse.ArgumentParser:
         help="train the separable twin, a support vector machine and a neural network on the same split, and compare",
     )
     _add_actors(evaluate)
+    _add_spending(evaluate)
+
+    reconstruct = _command(commands, "reconstruct", "what a trained autoencoder gives back of its samples")
+    _add_run(reconstruct)
+    reconstruct.add_argument(
+        "--split", choices=("train", "validation", "test"), default="test", help="default: test"
+    )
+    reconstruct.add_argument("--shots", type=int, help="repetitions of each circuit; default: as in training")
+    reconstruct.add_argument("--backend", help="another backend than in training")
+    reconstruct.add_argument(
+        "--output",
+        metavar="FILE",
+        help=".parquet or .csv of the samples (default: among the run's artifacts)",
+    )
+    _add_actors(reconstruct)
+    _add_spending(reconstruct)
 
     kernel = _command(commands, "kernel", "a support vector machine on a quantum kernel")
     kernel.add_argument("config", help="TOML file, as for train; its feature map makes the kernel")
@@ -122,6 +148,8 @@ def _parser() -> argparse.ArgumentParser:
         "--port", type=int, default=5000, help="of the server started for a local store (default: 5000)"
     )
 
+    _add_emulator(commands)
+
     benchmark = commands.add_parser(
         "benchmark",
         help="measure this machine",
@@ -130,6 +158,29 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_benchmarks(benchmark.add_subparsers(title="benchmarks", dest="what", required=True, metavar="WHAT"))
     return parser
+
+
+def _add_emulator(commands: Any) -> None:
+    emulator = _command(commands, "emulator", "IonQ's cloud on this machine: API v0.4, prices, queue, faults")
+    emulator.add_argument("--port", type=int, default=0, help="on 127.0.0.1 (default: a free one)")
+    emulator.add_argument("--seed", type=int, default=0, help="of the shots of machines (default: 0)")
+    emulator.add_argument("--noise", metavar="NAME", help="of simulator jobs that name none, e.g. aria-1")
+    emulator.add_argument("--latency", type=float, default=0.0, metavar="S", help="of every request")
+    emulator.add_argument("--queue", type=float, default=0.0, metavar="S", help="that every job dwells")
+    emulator.add_argument("--rate", type=float, metavar="N", help="requests a second (default: no limit)")
+    emulator.add_argument("--burst", type=int, default=10, metavar="N", help="requests at once (default: 10)")
+    emulator.add_argument("--speed", type=float, default=1.0, help="of its clock (default: 1)")
+    emulator.add_argument(
+        "--virtual-clock",
+        action="store_true",
+        help="moved by POST /emulator/clock alone, see docs/emulator.md",
+    )
+    emulator.add_argument("--faults", metavar="TOML", help="what goes wrong, see docs/emulator.md")
+    emulator.add_argument("--ledger", metavar="FILE", help="append every job and its end as JSON lines")
+    emulator.add_argument("--prices", metavar="TOML", help="price catalogue, see docs/costs.md")
+    emulator.add_argument(
+        "--key", metavar="VARIABLE", help="environment variable with the API key to demand (default: any key)"
+    )
 
 
 def _add_benchmarks(benchmarks: Any) -> None:
@@ -188,6 +239,12 @@ def _add_tables(benchmarks: Any) -> None:
     tables.add_argument(
         "--processes", type=int, metavar="N", help="trainings side by side (default: one a core)"
     )
+    tables.add_argument(
+        "--actors", type=int, metavar="N", help="trainings side by side on Ray actors in place of processes"
+    )
+    tables.add_argument(
+        "--address", metavar="HOST:PORT", help="Ray cluster of the actors (default: a local Ray)"
+    )
     tables.add_argument("--output", default="runs/tables", metavar="FOLDER", help="default: runs/tables")
     tables.add_argument("--no-tracking", action="store_true", help="log nothing to MLflow")
     tables.add_argument(
@@ -217,6 +274,15 @@ def _add_overrides(parser: argparse.ArgumentParser) -> None:
 
 def _add_actors(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--actors", type=int, metavar="N", help="number of Ray actors")
+
+
+def _add_spending(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--yes-spend",
+        type=float,
+        metavar="USD",
+        help="allow a target that costs money: the most that the run may cost in all, see qfleet quote",
+    )
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:

@@ -26,17 +26,18 @@ def build_loss(config: TrainingConfig) -> Loss:
 
 
 def build_backend(config: TrainingConfig) -> Backend:
-    """The backend; nothing is opened yet. It is given `noise`, `precision` and `threads` if its constructor takes them.
+    """The backend; nothing is opened yet. It is given the settings of ``config.backend`` that its constructor takes.
 
     Raises:
         ConfigError: it takes no such setting, and the configuration sets it; or more threads than an actor has CPUs.
     """
     make = resolve("backend", config.backend.name)
     settings: dict[str, Any] = {
-        "noise": config.backend.noise,
-        "precision": config.backend.precision,
-        "threads": n_threads(config),
+        name: getattr(config.backend, name)
+        for name in BackendConfig.model_fields
+        if name not in ("name", "shots")
     }
+    settings["threads"] = n_threads(config)
     taken = inspect.signature(make).parameters
     defaults = BackendConfig()
     for name in settings:
@@ -49,8 +50,19 @@ def build_backend(config: TrainingConfig) -> Backend:
                 "none" if default is None else str(default),
             )
     given = {name: value for name, value in settings.items() if name in taken and value is not None}
+    if "prices" in taken and config.budget.prices is not None:
+        given["prices"] = config.budget.prices
     backend: Backend = make(**given)
     return backend
+
+
+def on_backend(config: TrainingConfig, name: str | None) -> TrainingConfig:
+    """The configuration with another backend, which is given only those of the old one's settings that it has; None: as it is."""
+    if name is None or name == config.backend.name:
+        return config
+    taken = inspect.signature(resolve("backend", name)).parameters
+    kept = {key: getattr(config.backend, key) for key in config.backend.model_fields_set & {*taken, "shots"}}
+    return config.model_copy(update={"backend": BackendConfig(**{**kept, "name": name})})
 
 
 def n_threads(config: TrainingConfig) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,10 +16,11 @@ from orchestrator.coordinator import Coordinator
 from orchestrator.errors import InputError
 from orchestrator.training.loop import evaluate_samples
 from orchestrator.training.reports import Samples, Totals
-from pipelines.compose import build_backend, build_coordinator, report_on_stderr, warming_up
+from pipelines.compose import build_backend, build_coordinator, on_backend, report_on_stderr, warming_up
 from pipelines.display.formatting import format_duration, format_metric, format_usd
 from pipelines.run_folder import RunFolder
 from pipelines.run_setup import PreparedRun, best_params, load_run
+from pipelines.spending import with_book
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -27,7 +29,6 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
     folder = RunFolder.find(options.run, options.directory)
     overrides = [] if options.shots is None else [f"backend.shots={options.shots}"]
-    overrides += [] if options.backend is None else [f"backend.name={options.backend}"]
     # A few circuits do not pay for a fleet: they run in this process unless actors are asked for.
     overrides += (
         ["fleet.dispatcher=serial"]
@@ -35,13 +36,18 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         else ["fleet.dispatcher=ray", f"fleet.n_actors={options.actors}"]
     )
     prepared, fingerprint = load_run(folder)
-    config = prepared.config.with_overrides(overrides)
+    config = on_backend(prepared.config, options.backend).with_overrides(overrides)
     params, epoch = best_params(folder, prepared, fingerprint)
     started = time.perf_counter()
-    backend = build_backend(config)
-    with warming_up(backend, prepared.task.model.measured, config.backend.shots, report_on_stderr):
-        coordinator = build_coordinator(config.fleet, backend)
-    try:
+    with ExitStack() as stack:
+        backend = with_book(config, build_backend(config), folder, options.yes_spend, stack)
+        if options.baselines and backend.capabilities.is_paid:
+            raise InputError(
+                f"--baselines would train the separable twin on {config.backend.target}, for money; nearest valid: --backend ideal"
+            )
+        with warming_up(backend, prepared.task.model.measured, config.backend.shots, report_on_stderr):
+            coordinator = build_coordinator(config.fleet, backend)
+        stack.callback(coordinator.dispatcher.close)
         scores = score(prepared, config, params, coordinator, options.split)
         figures = _figures(scores)
         if options.baselines:
@@ -50,8 +56,6 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             print("training the baselines", file=sys.stderr)
             found = baselines(prepared, scores, options.split, coordinator)
             figures["baselines"] = [asdict(one) | {"verdict": one.verdict} for one in found]
-    finally:
-        coordinator.dispatcher.close()
     figures["seconds"] = {"total": time.perf_counter() - started}
     about = {
         "run_name": folder.name,

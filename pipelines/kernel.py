@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     actors = ["fleet.dispatcher=serial"] if options.actors is None else [f"fleet.n_actors={options.actors}"]
     config = TrainingConfig.from_toml(options.config, [*options.set, *actors])
     loss = build_loss(config)
-    if loss.task == "regression":
+    if loss.task in ("regression", "autoencoder"):
         raise ConfigError(
             "loss.name", config.loss.name, "the kernel classifier needs classes", "binary_cross_entropy"
         )

@@ -30,6 +30,8 @@ from pipelines.run_setup import PreparedRun
 
 Sections = Mapping[str, Mapping[str, str | Mapping[str, str]]]
 
+_HEADLINES = ("accuracy", "r2", "trash_fidelity")
+
 
 def summary(run: PreparedRun) -> dict[str, Any]:
     """What would run, as plain values: sizes, circuits by step, epoch and run."""
@@ -130,9 +132,11 @@ def summary_sections(run: PreparedRun) -> Sections:
     }
     if about["classes"] is not None:
         data["classes"] = ", ".join(about["classes"])
+    n_latent = run.config.model.latent_qubits
+    compressed = "" if n_latent is None else f", compressed to {n_latent}"
     return {
         "Model": {
-            "circuit": f"{about['qubits']} qubits, {about['gates']} gates",
+            "circuit": f"{about['qubits']} qubits{compressed}, {about['gates']} gates",
             "parameters": f"{about['parameters']} ({about['trainable_parameters']} trainable)",
             "observables": ", ".join(about["observables"]),
         },
@@ -203,7 +207,7 @@ def print_result(result: TrainingResult, *, to_stdout: bool = True) -> None:
     if result.tracking_uri is not None:
         footer.append(f"MLflow   {qfleet_command('ui', result.folder.handle)}")
     headline_metric = next(
-        (m for m in ("test/accuracy", "test/r2", "val/accuracy", "val/r2") if m in metrics), None
+        (f"{split}/{m}" for split in ("test", "val") for m in _HEADLINES if f"{split}/{m}" in metrics), None
     )
     title = result.folder.name
     if headline_metric:

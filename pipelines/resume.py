@@ -12,7 +12,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     from pipelines.train import finish
     from pipelines.trainer import Trainer
 
-    trainer = Trainer.resume(options.run, directory=options.directory, n_actors=options.actors)
+    trainer = Trainer.resume(
+        options.run, directory=options.directory, n_actors=options.actors, yes_spend_usd=options.yes_spend
+    )
     return finish(trainer, to_stdout=not options.json)
 
 

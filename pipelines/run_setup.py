@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ import numpy as np
 
 from orchestrator.config import FleetConfig, TrainingConfig
 from orchestrator.errors import CheckpointError, ConfigError
+from orchestrator.losses.base import Loss
+from orchestrator.models.autoencoder import check_autoencoder
 from orchestrator.models.model import Model
+from orchestrator.models.patches import Patches
 from orchestrator.registry import resolve
 from orchestrator.training.gradient import first_problem
 from orchestrator.training.reports import Samples
@@ -60,6 +64,8 @@ def prepare_run(
         InputError: anything that cannot work.
     """
     loss = build_loss(config)
+    if config.model.latent_qubits is not None:
+        _check_autoencoder(config, model)
     n_features = model.n_features if model is not None else _n_features(config)
     data = prepare(
         config.data,
@@ -70,21 +76,41 @@ def prepare_run(
         suggest=suggestion(config),
     )
     if model is None:
-        model = Model.from_config(config.model, loss.n_outputs(len(data.class_names or ())))
+        model = Model.from_config(config.model, partial(_n_outputs, loss, data))
     return _assemble(config, model, data)
+
+
+def _check_autoencoder(config: TrainingConfig, model: Model | None) -> None:
+    """Refuse an autoencoder that could not be told apart into encoding and encoder, or whose trash could not be measured."""
+    if model is not None:
+        problem = "an autoencoder is made from the configuration; leave out the model of your own"
+        raise ConfigError("model.latent_qubits", config.model.latent_qubits, problem, "none")
+    check_autoencoder(config.model)
 
 
 def _n_features(config: TrainingConfig) -> int | None:
     """Features the configured model takes; None where only the built model can say."""
     if config.model.circuit is not None:
         return None
+    patches = Patches.from_config(config.model)
+    if patches is not None:
+        return patches.n_features
     return int(resolve("feature map", config.model.feature_map)(config.model).n_features)
+
+
+def _n_outputs(loss: Loss, data: PreparedData, n_scores: int) -> int:
+    """Outputs that `loss` wants of a model whose head gives so many scores of each class."""
+    n_classes = len(data.class_names or ())
+    # a loss of one's own that takes one score a class need not know of more
+    return loss.n_outputs(n_classes) if n_scores == 1 else loss.n_outputs(n_classes, n_scores)
 
 
 def suggestion(config: TrainingConfig) -> Callable[[int], str | None]:
     """How the configured feature map is made to take n features."""
 
     def suggest(n: int) -> str | None:
+        if config.model.image_shape is not None:
+            return None
         if config.model.feature_map == "amplitude":
             return f"model.n_qubits = {n.bit_length() - 1}" if n & (n - 1) == 0 else None
         return f"model.n_{'features' if config.model.feature_map == 'reuploading' else 'qubits'} = {n}"
@@ -95,7 +121,7 @@ def suggestion(config: TrainingConfig) -> Callable[[int], str | None]:
 def _assemble(config: TrainingConfig, model: Model, data: PreparedData) -> PreparedRun:
     loss = build_loss(config)
     backend = build_backend(config)
-    wanted = loss.n_outputs(len(data.class_names or ()))
+    wanted = _n_outputs(loss, data, model.scores_per_class)
     if model.n_outputs != wanted:
         raise ConfigError(
             "loss.name", config.loss.name, f"needs {wanted} outputs, the model has {model.n_outputs}"

@@ -17,13 +17,18 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """Train, or with ``--dry-run`` only say what would run. Returns what ``--json`` prints.
 
     Raises:
-        ConfigError: ``--baselines`` without a test split; nothing has been started.
+        ConfigError: ``--baselines`` without a test split, or of an autoencoder; nothing has been started.
     """
     actors = [] if options.actors is None else ["fleet.dispatcher=ray", f"fleet.n_actors={options.actors}"]
     overrides = [*options.set, *actors]
     config = TrainingConfig.from_toml(options.config, overrides)
     if options.baselines and config.data.test_fraction == 0:
         raise ConfigError("data.test_fraction", 0.0, "--baselines are compared on the test split", "0.2")
+    if options.baselines:
+        from pipelines.baselines import check_predicts
+        from pipelines.compose import build_loss
+
+        check_predicts(config.loss.name, build_loss(config).task)
     if options.dry_run:
         from pipelines.report import print_sections, summary, summary_sections
         from pipelines.run_setup import prepare_run
@@ -33,12 +38,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         return summary(prepared)
     from pipelines.trainer import Trainer
 
-    figures = finish(Trainer(config), to_stdout=not options.json)
+    figures = finish(Trainer(config, yes_spend_usd=options.yes_spend), to_stdout=not options.json)
     if options.baselines:
         from pipelines import evaluate
 
         where = {"run": figures["run_folder"], "directory": config.run.directory}
-        as_trained = {"split": "test", "shots": None, "backend": None, "actors": None}
+        as_trained = {"split": "test", "shots": None, "backend": None, "actors": None, "yes_spend": None}
         beside = evaluate.run(argparse.Namespace(**where, **as_trained, baselines=True, json=options.json))
         figures["baselines"] = beside["baselines"]
     return figures

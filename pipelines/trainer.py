@@ -22,13 +22,13 @@ from typing import Any
 
 from orchestrator.config import DataConfig, FleetConfig, TrainingConfig
 from orchestrator.coordinator import Coordinator
-from orchestrator.errors import CheckpointError
+from orchestrator.errors import BudgetError, CheckpointError
 from orchestrator.models.model import Model
 from orchestrator.training.loop import initial_state, train
 from orchestrator.training.reports import StepReport, Totals
 from orchestrator.training.state import TrainState
 from pipelines.artifacts import log_outcome, start_tracker
-from pipelines.callbacks import Callback, Callbacks, Checkpointing, Display, Metrics
+from pipelines.callbacks import Callback, Callbacks, Checkpointing, Display, Metrics, Money
 from pipelines.checkpoints import Checkpoints
 from pipelines.compose import build_backend, build_coordinator, warming_up
 from pipelines.data.table import Table, table_from_arrays
@@ -41,6 +41,7 @@ from pipelines.report import headline
 from pipelines.result import TrainingResult
 from pipelines.run_folder import RunFolder
 from pipelines.run_setup import PreparedRun, load_run, prepare_run, save_run
+from pipelines.spending import check_allowed, has_book, spending_of, with_book
 from pipelines.tracking.provenance import ray_submission_id
 from pipelines.tracking.tracker import RunStatus, Tracker, TrackingReport, ship_pending
 from pipelines.transfer import starting_params
@@ -80,9 +81,10 @@ class Trainer:
     Args:
         config: the configuration; the default trains on the breast cancer data set.
         model: a model of your own in place of the one that ``config.model`` describes.
-        data: (features [S, F], targets [S]) in place of what ``config.data`` names.
+        data: (features [S, F], targets [S]) in place of what ``config.data`` names; targets None for an autoencoder.
         callbacks: called after each step and epoch.
         progress: False for messages only; True or None for a display on stderr, live where that is a terminal.
+        yes_spend_usd: dollars that the run may cost in all; must be given where the backend's target costs money.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class Trainer:
         data: tuple[Any, Any] | None = None,
         callbacks: Sequence[Callback] = (),
         progress: bool | None = None,
+        yes_spend_usd: float | None = None,
     ) -> None:
         self.config = config or TrainingConfig()
         self._model = model
@@ -102,6 +105,8 @@ class Trainer:
             self.config = _for_arrays(self.config)
         self._user_callbacks = tuple(callbacks)
         self._progress = progress
+        self._yes_spend_usd = yes_spend_usd
+        self._stopped_by: str | None = None
         self._folder: RunFolder | None = None
         self._seconds: defaultdict[str, float] = defaultdict(float)
         self._circuits_per_second: float | None = None
@@ -115,6 +120,7 @@ class Trainer:
         n_actors: int | None = None,
         callbacks: Sequence[Callback] = (),
         progress: bool | None = None,
+        yes_spend_usd: float | None = None,
     ) -> Trainer:
         """A trainer that continues a run from its last checkpoint; `fit` then ends on the bits of an undisturbed run.
 
@@ -122,6 +128,7 @@ class Trainer:
             run: run name, path of its folder, MLflow run id, or ``latest``.
             directory: where run names are looked up.
             n_actors: another number of actors; it changes no number of the result.
+            yes_spend_usd: dollars that the run may cost in all, what it has spent already included.
         """
         folder = RunFolder.find(run, directory)
         config = folder.read_config()
@@ -130,7 +137,7 @@ class Trainer:
             threads = config.backend.threads
             if isinstance(threads, int) and threads > config.fleet.cpus_per_actor:  # set for one process
                 config = config.with_overrides([f"fleet.cpus_per_actor={float(threads)}"])
-        trainer = cls(config, callbacks=callbacks, progress=progress)
+        trainer = cls(config, callbacks=callbacks, progress=progress, yes_spend_usd=yes_spend_usd)
         trainer._folder = folder
         return trainer
 
@@ -143,11 +150,13 @@ class Trainer:
         """
         started = time.perf_counter()
         self._seconds.clear()
+        self._stopped_by = None
         with Interrupts(is_safe=lambda: True), ExitStack() as stack:
             display = make_progress(quiet=self._progress is False)
             stack.callback(display.stop)
             is_new = self._folder is None
             with self._phase("setup"):
+                check_allowed(self.config, build_backend(self.config), self._yes_spend_usd)
                 run, folder, checkpoints = self._open(stack)
                 state, problems = checkpoints.load_newest()
                 state = state or initial_state(run.task, starting_params(run))
@@ -179,7 +188,8 @@ class Trainer:
                 tracked = tracker.finish("FINISHED")
             self._seconds["total"] = time.perf_counter() - started
             result = self._result(run, folder, state, metrics, tracked)
-            folder.write_json("result.json", result.to_json())
+            if self._stopped_by is None:  # else it can be resumed with more money
+                folder.write_json("result.json", result.to_json())
             if not tracked.is_complete:
                 display.message(tracked.message)
             return result
@@ -190,7 +200,7 @@ class Trainer:
             error.add_note(
                 f"The state is saved. Continue with: {qfleet_command('resume', active.folder.handle)}"
             )
-        elif is_new:
+        elif is_new and not has_book(active.folder):
             active.leaving.callback(shutil.rmtree, active.folder.path, ignore_errors=True)
             self._folder = None
 
@@ -225,23 +235,33 @@ class Trainer:
         run, state, display, tracker = active.run, active.state, active.display, active.tracker
         with self._phase("fleet"):
             display.phase(_starting(run.config.fleet))
-            backend = build_backend(run.config)
+            backend = with_book(
+                run.config, build_backend(run.config), active.folder, self._yes_spend_usd, active.stack
+            )
             with warming_up(backend, run.task.model.measured, run.config.backend.shots, display.message):
                 coordinator = build_coordinator(run.config.fleet, backend)
             dispatcher = coordinator.dispatcher
             active.stack.callback(dispatcher.close)
         journal = Metrics(tracker, dispatcher, state)
-        own = [Display(display, dispatcher), journal, active.saving]
+        own: list[Callback] = [Display(display, dispatcher), journal, active.saving]
+        read = spending_of(backend)
+        if read is not None:
+            own.insert(0, Money(read, display, tracker))
         n_before = state.totals.n_circuits
-        with self._phase("train"):
-            self._train(run, state, coordinator, Callbacks([*own, *self._user_callbacks]))
+        scores = None
+        try:
+            with self._phase("train"):
+                self._train(run, state, coordinator, Callbacks([*own, *self._user_callbacks]))
+            if len(run.data.test.targets):
+                with self._phase("test"):
+                    display.phase("scoring the best parameters")
+                    scores = score(run, run.config, state.best_params, coordinator, "test")
+        except BudgetError as error:
+            self._stopped_by = f"the budget is reached: {error}"
+            display.message(self._stopped_by)
         self._circuits_per_second = (state.totals.n_circuits - n_before) / self._seconds["train"]
         metrics = _best_metrics(state)
-        scores = None
-        if len(run.data.test.targets):
-            with self._phase("test"):
-                display.phase("scoring the best parameters")
-                scores = score(run, run.config, state.best_params, coordinator, "test")
+        if scores is not None:
             state.totals = state.totals.plus(*astuple(scores.used))
             metrics |= scores.metrics
         journal.finish(state, scores.metrics if scores else {})
@@ -291,7 +311,7 @@ class Trainer:
             totals=state.totals,
             seconds=dict(self._seconds),
             circuits_per_second=self._circuits_per_second,
-            stop_reason=state.stop_reason,
+            stop_reason=self._stopped_by or state.stop_reason,
         )
 
     @contextmanager

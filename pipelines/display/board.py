@@ -12,6 +12,7 @@ from pipelines.display.formatting import format_count, format_metric, format_rat
 if TYPE_CHECKING:
     from orchestrator.protocols import DispatcherStats
     from orchestrator.training.reports import EpochReport, StepReport, Totals
+    from pipelines.spending import Spending
 
 _PACE_SECONDS = 30.0
 
@@ -28,6 +29,7 @@ class Board:
         self.phase = ""
         self.phase_at = self.started_at
         self.is_paid = False
+        self.spending: Spending | None = None
         self.losses = Trace()
         self.step: StepReport | None = None
         self.step_at = self.started_at
@@ -146,8 +148,21 @@ def use_figures(board: Board, pace: tuple[float, float] | None) -> list[str]:
         parts.append(format_rate(pace[1], 1.0))
     if totals.n_shots:
         parts.append(format_count(totals.n_shots, "shots"))
-    if board.is_paid or totals.cost_usd:
+    if board.spending is not None:
+        parts += money_figures(board.spending)
+    elif board.is_paid or totals.cost_usd:
         parts.append(format_usd(totals.cost_usd))
+    return parts
+
+
+def money_figures(spending: Spending) -> list[str]:
+    """What the run has paid, has set aside for jobs under way, and did not pay again."""
+    of_cap = "" if spending.cap is None else f" of {format_usd(spending.cap)}"
+    parts = [f"{format_usd(spending.spent)}{of_cap} spent"]
+    if spending.reserved:
+        parts.append(f"{format_usd(spending.reserved)} reserved")
+    if spending.saved:
+        parts.append(f"{format_usd(spending.saved)} saved")
     return parts
 
 

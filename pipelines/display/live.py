@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from orchestrator.protocols import DispatcherStats
     from orchestrator.training.reports import EpochReport, StepReport
+    from pipelines.spending import Spending
 
 DRAWS_PER_SECOND = 5.0
 """How often the live display is drawn; one drawing takes a few milliseconds of the driver."""
@@ -86,6 +87,10 @@ class LiveProgress(Progress):
     def on_fleet(self, stats: DispatcherStats) -> None:
         """For the next drawing."""
         self._board.fleet = stats
+
+    def on_spending(self, spending: Spending) -> None:
+        """For the next drawing."""
+        self._board.spending = spending
 
     def message(self, text: str) -> None:
         """A line above the panel."""

@@ -20,6 +20,7 @@ from pipelines.display.protocol import Progress
 if TYPE_CHECKING:
     from orchestrator.protocols import DispatcherStats
     from orchestrator.training.reports import EpochReport, StepReport
+    from pipelines.spending import Spending
 
 SECONDS_BETWEEN_LINES = 5.0
 """Plain lines within an epoch come no faster than this."""
@@ -60,6 +61,9 @@ class QuietProgress(Progress):
         """Nothing."""
 
     def on_fleet(self, stats: DispatcherStats) -> None:
+        """Nothing."""
+
+    def on_spending(self, spending: Spending) -> None:
         """Nothing."""
 
     def message(self, text: str) -> None:
@@ -119,6 +123,10 @@ class PlainProgress(QuietProgress):
     def on_fleet(self, stats: DispatcherStats) -> None:
         """Kept for the next line."""
         self._board.fleet = stats
+
+    def on_spending(self, spending: Spending) -> None:
+        """Kept for the next line."""
+        self._board.spending = spending
 
     def _line(self, epoch: int, n_epochs: int, figures: list[str]) -> None:
         board = self._board

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 if TYPE_CHECKING:
     from orchestrator.protocols import DispatcherStats
     from orchestrator.training.reports import EpochReport, StepReport
+    from pipelines.spending import Spending
 
 
 class Progress(Protocol):
@@ -31,6 +32,10 @@ class Progress(Protocol):
 
     def on_fleet(self, stats: DispatcherStats) -> None:
         """Note how the actors are."""
+        ...
+
+    def on_spending(self, spending: Spending) -> None:
+        """Note what has been paid, and what is set aside."""
         ...
 
     def message(self, text: str) -> None:

@@ -34,9 +34,11 @@ OTHER: dict[str, Any] = {
     "run.name": "a-run.1", "run.directory": "elsewhere", "run.seed": 2**63 - 1, "run.epochs": 3, "run.batch_size": 5,
     "run.max_steps": 17, "run.early_stopping_patience": 4, "run.early_stopping_min_delta": 1e-3,
     "model.n_qubits": 3, "model.n_layers": 4, "model.feature_map": "my.maps:Map", "model.feature_axis": "z",
-    "model.n_features": 5, "model.feature_repeats": 3,
+    "model.n_features": 5, "model.feature_repeats": 3, "model.layers": ("convolution", "pooling"),
+    "model.image_shape": (4, 6), "model.patch_shape": (2, 3), "model.patch_stride": 2,
     "model.reuploading": True, "model.ansatz": "hardware_efficient", "model.entanglement": "full",
     "model.observables": ("Z0", "0.5*X1 - Z2"), "model.head": "none", "model.output_scale": 3.25, "model.initial_scale": 0.0,
+    "model.latent_qubits": 3,
     "model.frozen": (0, "p3..p5", "layer-1"), "model.initial_run": "runs/other", "model.circuit": "my.module:make",
     "data.name": "iris", "data.dimension": 6,
     "data.target": "y", "data.features": ("a", "b"), "data.classes": (2, 0), "data.test_fraction": 0.0,
@@ -54,10 +56,13 @@ OTHER: dict[str, Any] = {
     "optimizer.schedule": "cosine", "optimizer.schedule_factor": 0.1, "optimizer.schedule_epochs": 3,
     "optimizer.minimum_learning_rate": 1e-8,
     "backend.name": "cirq", "backend.shots": 100, "backend.precision": "single", "backend.threads": 3,
-    "backend.noise": "forte-1",
+    "backend.noise": "forte-1", "backend.target": "qpu.aria-1", "backend.gateset": "native", "backend.error_mitigation": True,
+    "backend.circuits_per_job": 97, "backend.lookup_seconds": 0.5, "backend.jobs_in_flight": 3,
+    "backend.host": "http://127.0.0.1:8000", "backend.allow_cloud": True,
     "fleet.dispatcher": "serial", "fleet.n_actors": 3, "fleet.cpus_per_actor": 0.5, "fleet.max_in_flight": 1,
     "fleet.address": "auto", "fleet.job_seconds": 0.5,
     "fleet.wait_for_nodes_seconds": 1.5,
+    "budget.max_usd": 12.5, "budget.prices": "my/prices.toml",
     "checkpoint.every_epochs": 2, "checkpoint.every_seconds": 1.5, "checkpoint.every_steps": 10, "checkpoint.keep": 1,
     "tracking.enabled": False, "tracking.uri": "http://localhost:5000", "tracking.experiment": "other",
     "tracking.log_model": False, "tracking.tags": {"owner": "me", "αβ": "γ"},
@@ -71,6 +76,10 @@ def with_other(key: str) -> TrainingConfig:
     values: dict[str, dict[str, Any]] = {section: {name: OTHER[key]}}
     if key == "data.path":
         values["data"]["target"] = "y"
+    elif name in ("image_shape", "patch_shape", "patch_stride"):
+        values["model"] = {one: OTHER[f"model.{one}"] for one in ("image_shape", "patch_shape", name)}
+    elif key == "model.latent_qubits":
+        values["loss"] = {"name": "trash_fidelity"}
     elif section == "data" and name != "name":
         values["data"]["name"] = "breast_cancer"
     return TrainingConfig.from_dict(values)
@@ -145,6 +154,10 @@ def test_default_model_can_be_built() -> None:
         ("data.name=iriss", ["data.name = 'iriss'", "did you mean 'iris'"]),
         ("data.name=none", ["exactly one of data.name and data.path"]),
         ("data.path=x.csv", ["exactly one of data.name and data.path"]),
+        ("model.latent_qubits=0", ["model.latent_qubits = 0", "'1'"]),
+        ("model.latent_qubits=8", ["model.latent_qubits = 8", "'7'"]),
+        ("model.latent_qubits=3", ["model.head = 'linear'", "did you mean 'none'"]),
+        ("loss.name=trash_fidelity", ["model.latent_qubits = None", "did you mean '4'"]),
         ("data.test_fraction=1.0", ["data.test_fraction = 1.0", "less than 1"]),
         ("data.max_samples=3", ["data.max_samples = 3", "'8'"]),
         ("data.classes=[1, 'a']", ["data.classes"]),

@@ -31,6 +31,7 @@ PLACES = {
         "orchestrator/models/",
         "orchestrator/kernels/",
         "actors/backends/cirq_simulator.py",
+        "actors/ionq/",
         "pipelines/plots/gates.py",
         "pipelines/benchmark/reference.py",
         "pipelines/benchmark/peers/",
@@ -50,6 +51,7 @@ PLACES = {
     "pyarrow": ("pipelines/data/files.py", "pipelines/data/columns.py"),
     "pydantic": ("orchestrator/config.py",),
     "ray": ("actors/ray_fleet/",),
+    "requests": ("actors/ionq/",),
     "rich": ("pipelines/display/live.py", "pipelines/display/tables.py"),
     "scipy": ("actors/simulation/contraction/network.py",),
     "sklearn": (
@@ -58,6 +60,7 @@ PLACES = {
         "pipelines/kernel.py",
         "pipelines/frontends/",
     ),
+    "starlette": ("actors/ionq/emulator/",),
     "sympy": (
         "orchestrator/circuits/",
         "orchestrator/models/",
@@ -67,6 +70,8 @@ PLACES = {
     "tensorcircuit": ("pipelines/benchmark/peers/",),
     "tomli_w": ("pipelines/run_folder.py",),
     "torch": ("pipelines/frontends/",),
+    "urllib3": ("actors/ionq/",),
+    "uvicorn": ("actors/ionq/emulator/",),
 }
 # Measured beside the engine where a user has them; never installed by us
 PEERS = {"jax", "pennylane", "qiskit", "qiskit_aer", "qsimcirq", "qulacs", "tensorcircuit"}
