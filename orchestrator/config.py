@@ -180,7 +180,7 @@ class ModelConfig(Section):
     )
     image_shape: Shape | None = Field(
         None,
-        description="Quanvolution: a sample is a sequence [length] or an image [height, width], row by row, over which the circuit is slid.",
+        description="Quanvolution: a sample is a sequence [length] or an image [height, width], row by row, that the circuit slides over.",
     )
     patch_shape: Shape | None = Field(
         None, description="Quanvolution: the window that the circuit sees, e.g. [2, 2]."

@@ -16,6 +16,7 @@ from orchestrator.circuits.from_cirq import template_from_circuit
 from orchestrator.circuits.measured import MeasuredCircuit
 from orchestrator.jobs import Displacements, Job
 
+
 @pytest.fixture(scope="session", autouse=True)
 def emulated_cloud() -> Iterator[str]:
     """IonQ's cloud for the backend "ionq", on this machine."""
