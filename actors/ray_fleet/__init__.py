@@ -1,4 +1,4 @@
-"""RayFleet: the dispatcher over Ray actors, and the only module that imports ray to run circuits.
+"""RayFleet: the dispatcher over Ray actors. This room, with the book's and the tasks' actors, is the only one that imports ray.
 
 ::
 
