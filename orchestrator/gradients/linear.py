@@ -59,7 +59,7 @@ class AngleRule(Rule):
         wanted = (
             model.differentiated_angles
             if chosen.mask is model.trainable
-            else model.angles_moved_by(chosen.mask)
+            else model.felt(model.angles_moved_by(chosen.mask))
         )
         derivative = self._derivative(problem, wanted) if len(wanted) else None
         if pays_to_contract(model.measured, derivative):

@@ -40,7 +40,7 @@ def block_metric(problem: GradientProblem) -> Metric:
     """The metric with the blocks of the levels, zero between them."""
     n_params = problem.model.n_circuit_params
     metric = np.zeros((n_params, n_params))
-    for level in _levels(problem.model.template, problem.model.differentiated_angles.tobytes()):
+    for level in _levels(problem.model.template, _moved(problem).tobytes()):
         evaluation = yield _plan(
             problem, level.circuit, level.angles_of(problem.angles), f"metric/{level.number}"
         )
@@ -53,7 +53,7 @@ def full_metric(problem: GradientProblem) -> Metric:
     """The whole metric."""
     if problem.has_jacobian:
         return (yield from _by_derivatives(problem))
-    wanted, made = problem.model.differentiated_angles, overlap(problem.model.template)
+    wanted, made = _moved(problem), overlap(problem.model.template)
     table = full_angles(problem.angles)
     angles = made.angles(table, table)
     of_angles = np.zeros((len(table), len(wanted), len(wanted)))
@@ -76,9 +76,14 @@ def full_metric(problem: GradientProblem) -> Metric:
     return _pulled_back(problem, wanted, of_angles)
 
 
+def _moved(problem: GradientProblem) -> np.ndarray:
+    """int64: all angles that the trainable parameters move: the metric is that of states, which feel what no observable does."""
+    return problem.model.angles_moved_by(problem.trainable)
+
+
 def _by_derivatives(problem: GradientProblem) -> Metric:
     """Every angle shifted by its rule, the overlap's derivative there by all angles from the backend: all in one evaluation."""
-    wanted, made = problem.model.differentiated_angles, overlap(problem.model.template)
+    wanted, made = _moved(problem), overlap(problem.model.template)
     table = full_angles(problem.angles)
     moved, place, weight = [], [], []
     for i, k in enumerate(wanted):

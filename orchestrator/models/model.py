@@ -13,6 +13,7 @@ import numpy as np
 import sympy
 
 from orchestrator.circuits.from_cirq import template_from_circuit
+from orchestrator.circuits.light_cone import felt_angles
 from orchestrator.circuits.measured import MeasuredCircuit
 from orchestrator.circuits.template import CircuitTemplate
 from orchestrator.config import ModelConfig
@@ -218,16 +219,24 @@ class Model:
 
     @cached_property
     def differentiated_angles(self) -> np.ndarray:
-        """int64: the angles whose derivative a gradient needs. Frozen parameters need none."""
-        return self.angles_moved_by(~self.frozen[: self.n_circuit_params])
+        """int64: the angles whose derivative a gradient needs: none for frozen parameters, none that no observable feels."""
+        return self.felt(self.angles_moved_by(~self.frozen[: self.n_circuit_params]))
 
     @cached_property
     def trainable(self) -> np.ndarray:
-        """bool [P_circuit]: circuit parameters that are not frozen and move some angle that is felt."""
+        """bool [P_circuit]: circuit parameters that are not frozen and move some angle that an observable feels."""
         mask = np.zeros(self.n_circuit_params, bool)
         param, angle = self.angle_map.pairs
         mask[param[np.isin(angle, self.differentiated_angles)]] = True
         return mask & ~self.frozen[: self.n_circuit_params]
+
+    def felt(self, angles: np.ndarray) -> np.ndarray:
+        """int64: those of `angles` that may move some observable; by all others every derivative is zero, which structure proves."""
+        return angles[self._is_felt[angles]]
+
+    @cached_property
+    def _is_felt(self) -> np.ndarray:
+        return felt_angles(self.measured)
 
     def angles_moved_by(self, mask: np.ndarray) -> np.ndarray:
         """int64: the angles, felt by some state, that a circuit parameter of the bool mask [P_circuit] moves."""

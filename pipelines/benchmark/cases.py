@@ -98,8 +98,8 @@ def build(workload: Workload, precision: str = "double") -> Case:
     plan = EvaluationPlan(
         circuit=model.measured,
         angles=model.angle_map.angles(params, features),
-        wanted=model.differentiated_angles,
-        derivative=rule.derivative(model.template, model.differentiated_angles),
+        wanted=every_angle(model),
+        derivative=rule.derivative(model.template, every_angle(model)),
         shots=workload.shots,
         cotangents=weights if workload.task == "gradient" else None,
         noise_keys=noise_keys(SEED, "benchmark", model.measured)
@@ -107,6 +107,11 @@ def build(workload: Workload, precision: str = "double") -> Case:
         else np.zeros(0, np.uint64),
     )
     return Case(workload, build_backend(config), model, features, params, weights, plan.job())
+
+
+def every_angle(model: Model) -> np.ndarray:
+    """int64: what peers differentiate by, which do not know what no observable feels."""
+    return model.angles_moved_by(np.ones(model.n_circuit_params, bool))
 
 
 def configuration(workload: Workload, precision: str) -> TrainingConfig:

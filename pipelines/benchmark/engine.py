@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from orchestrator.errors import QfleetError
-from pipelines.benchmark.cases import Case, build
+from pipelines.benchmark.cases import Case, build, every_angle
 from pipelines.benchmark.children import one_line, run_child
 from pipelines.benchmark.machine import load_average
 from pipelines.benchmark.peers.problem import Problem
@@ -89,7 +89,7 @@ def _with_check(case: Case, figures: dict[str, Any], arrays: dict[str, np.ndarra
 def _by_parameter(case: Case, jacobian: np.ndarray) -> np.ndarray:
     """float64 [S, P] from derivatives by the differentiated angles, [S, Kj]."""
     by_angle = np.zeros((len(jacobian), case.model.template.n_angles))
-    by_angle[:, case.model.differentiated_angles] = jacobian
+    by_angle[:, every_angle(case.model)] = jacobian
     angle_map = case.model.angle_map
     return np.stack(
         [angle_map.pullback(by_angle[s : s + 1], case.features[s : s + 1]) for s in range(len(by_angle))]

@@ -57,7 +57,7 @@ def examine(run: PreparedRun, *, measure: bool = True) -> dict[str, Any]:
         "circuit": examine_circuit(run.task.model),
         "work": _work(run, backend, measure=measure),
         "gradient": examine_gradient(run) if measure else None,
-        "parameters": examine_parameters(run, backend.capabilities, measure=measure),
+        "parameters": examine_parameters(run, measure=measure),
         "memory": examine_memory(run, backend, plans_of(run.task.rule, first_step(run))),
     }
 

@@ -1,19 +1,18 @@
-"""Trainable parameters that no observable feels: proved from the circuit, confirmed at random points, and what they cost."""
+"""Parameters that no observable feels: proved from the circuit, confirmed at random points, and the circuits that leaving them out saves."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from orchestrator.errors import CapabilityError, InputError
+from orchestrator.gradients.parameter_shift import ParameterShift
 from orchestrator.models.model import Model
-from orchestrator.protocols import Capabilities
 from pipelines.doctor.derivatives import Differentiator
-from pipelines.doctor.light_cone import felt_angles
-from pipelines.doctor.rules import first_step, plans_of, with_rule
+from orchestrator.circuits.light_cone import felt_angles
+from pipelines.doctor.rules import first_step
 from pipelines.run_setup import PreparedRun
 
 ZERO = 1e-12
@@ -22,11 +21,10 @@ _POINTS = 3
 _SECONDS = 3.0
 
 
-def examine_parameters(run: PreparedRun, capabilities: Capabilities, *, measure: bool) -> dict[str, Any]:
-    """Which parameters are not felt, and what freezing them saves, as plain values.
+def examine_parameters(run: PreparedRun, *, measure: bool) -> dict[str, Any]:
+    """Which parameters are not felt, and what it saves that no gradient asks for them, as plain values.
 
     Args:
-        capabilities: of the configured backend.
         measure: confirm by derivatives at random points.
     """
     model = run.task.model
@@ -40,13 +38,11 @@ def examine_parameters(run: PreparedRun, capabilities: Capabilities, *, measure:
         "largest_derivative": None if largest is None or not len(proved) else float(largest[proved].max()),
         "confirmed": None if largest is None else bool((largest[proved] < ZERO).all()),
         "zero_but_not_proved": [],
-        "saved_circuits_a_step": {},
+        "saved_circuits_a_step": _saved(run, proved),
     }
     if largest is not None:
         others = np.setdiff1d(np.flatnonzero(largest < ZERO), [*proved, *own])
         found["zero_but_not_proved"] = [model.circuit_param_names[p] for p in others]
-    if len(proved):
-        found["saved_circuits_a_step"] = _saved(run, capabilities, proved)
     return found
 
 
@@ -86,22 +82,16 @@ def in_words(names: list[str], indices: list[int]) -> str:
     )
 
 
-def _saved(run: PreparedRun, capabilities: Capabilities, unfelt: np.ndarray) -> dict[str, int]:
-    """Circuits a step fewer if they were frozen: with the rule in use, and with parameter shift."""
-    model = run.task.model
-    leaner = model.with_frozen([*np.flatnonzero(model.frozen).tolist(), *unfelt.tolist()])
-    saved = {run.task.rule.name: _circuits(run) - _circuits(_with_model(run, leaner))}
+def _saved(run: PreparedRun, unfelt: np.ndarray) -> int | None:
+    """Circuits that a step of parameter shift would take for them; None where a gate has no shift rule."""
+    model, problem = run.task.model, first_step(run)
+    own = np.isin(np.arange(model.n_circuit_params), unfelt)
+    angles = np.setdiff1d(model.angles_moved_by(own), model.differentiated_angles)
+    if not len(angles):
+        return 0
     try:
-        shifted = with_rule(run, "parameter_shift", capabilities)
-        saved["parameter_shift"] = _circuits(shifted) - _circuits(_with_model(shifted, leaner))
-    except InputError:  # a gate that it does not serve
-        pass
-    return saved
-
-
-def _with_model(run: PreparedRun, model: Model) -> PreparedRun:
-    return replace(run, task=replace(run.task, model=model))
-
-
-def _circuits(run: PreparedRun) -> int:
-    return sum(plan.n_circuits for plan in plans_of(run.task.rule, first_step(run)))
+        derivative = ParameterShift(run.config.gradient).derivative(model.template, angles, problem.shots)
+    except InputError:
+        return None
+    plan = problem.plan(wanted=angles, derivative=derivative)
+    return plan.n_circuits - problem.plan().n_circuits

@@ -116,14 +116,12 @@ def _parameters(about: Figures) -> Section:
         False: f"NOT confirmed: a derivative of {about['largest_derivative'] or 0:.1g} at a random point",
         None: "not checked at random points",
     }[about["confirmed"]]
-    saved = ", ".join(
-        f"{format_count(count)} circuits a step with {rule}"
-        for rule, count in about["saved_circuits_a_step"].items()
-    )
+    count = about["saved_circuits_a_step"]
+    saved = "no gradient asks for them" if not count else f"{format_count(count)} circuits a step of parameter shift"
     return {
         f"{len(about['unfelt'])} of {about['trainable']}": in_words(about["unfelt"], about["indices"]),
         "check": checked,
-        "freezing them saves": f"{saved}: model.frozen = {about['indices']}",
+        "left out, which saves": saved,
     } | (also if doubtful else {})
 
 

@@ -75,7 +75,10 @@ def test_shares_in_words() -> None:
 
 
 def test_circuits_of_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Adjoint: one; with the values first, two; parameter shift: 1 + 2 for each of the 12 angles."""
+    """Adjoint: one; with the values first, two; parameter shift: 1 + 2 for each of the 12 angles that is felt.
+
+    Of one layer with every Z measured 8 are: CNOTs carry Z back to products of Z, with which RZ commutes.
+    """
     base = [
         "data.name=iris",
         "data.n_components=none",
@@ -89,7 +92,7 @@ def test_circuits_of_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
         return int(summary(run)["circuits_per_sample"])
 
     assert count("adjoint") == 1
-    assert count("parameter_shift") == 25
+    assert count("parameter_shift") == 17
     monkeypatch.setattr(derivative, "CONTRACT_FROM", 1)
     assert count("adjoint") == 2
-    assert count("parameter_shift") == 25
+    assert count("parameter_shift") == 17
