@@ -7,6 +7,9 @@ along, at no further circuit or shot, it gives
     Cov(v_i, v_j) = (<P_i P_j> - <P_i><P_j>) / N,    estimated without bias by (w_ij - v_i v_j) / (N - 1),
 
 with v and w the means over N shots. Strings of different groups come from different shots and are independent.
+
+Of values that error mitigation puts together from several circuits, which may lie beyond [-1, 1], that is not the covariance, but times a
+known factor it comes near.
 """
 
 from __future__ import annotations
@@ -30,9 +33,14 @@ class JointStrings:
         circuit: the M strings first, then the products that are none of them.
         n_strings: M.
         pairs: int64 [Q, 2], strings i < j of one group. product: int64 [Q], the string that is their product.
+
+    Args:
+        circuit: the M strings.
+        factor: of all variances and covariances; see ``Capabilities.variance_factor``.
     """
 
-    def __init__(self, circuit: MeasuredCircuit) -> None:
+    def __init__(self, circuit: MeasuredCircuit, factor: float = 1.0) -> None:
+        self._factor = factor
         self.n_strings = len(circuit.paulis)
         places = {pauli: i for i, pauli in enumerate(circuit.paulis)}
         pairs, product = [], []
@@ -63,13 +71,14 @@ class JointStrings:
         """
         i, j = self.pairs.T
         if len(i) > _MANY_PAIRS:
-            return np.maximum(self._quadratic_by_products(rows, weights), 0.0) / max(shots - 1, 1)
+            by_products = np.maximum(self._quadratic_by_products(rows, weights), 0.0)
+            return by_products * self._factor / max(shots - 1, 1)
         values = rows[:, :, : self.n_strings]
         total = np.einsum("sdm,sm->sd", 1.0 - values**2, weights**2)
         if len(i):
             excess = rows[:, :, self.product] - values[:, :, i] * values[:, :, j]
             total = total + 2.0 * np.einsum("sdq,sq->sd", excess, weights[:, i] * weights[:, j])
-        return np.maximum(total, 0.0) / max(shots - 1, 1)
+        return np.maximum(total, 0.0) * self._factor / max(shots - 1, 1)
 
     def _quadratic_by_products(self, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Variances of one shot, [S, D], the weights of all pairs summed by their product first.
@@ -90,12 +99,12 @@ class JointStrings:
         own = values[:, : self.n_strings]
         matrix = np.zeros((len(values), self.n_strings, self.n_strings))
         diagonal = np.arange(self.n_strings)
-        matrix[:, diagonal, diagonal] = 1.0 - own**2
+        matrix[:, diagonal, diagonal] = np.maximum(1.0 - own**2, 0.0)
         matrix[:, i, j] = matrix[:, j, i] = values[:, self.product] - own[:, i] * own[:, j]
-        return matrix / max(shots - 1, 1)
+        return matrix * self._factor / max(shots - 1, 1)
 
 
 @lru_cache(maxsize=64)
-def joint_strings(circuit: MeasuredCircuit) -> JointStrings:
+def joint_strings(circuit: MeasuredCircuit, factor: float = 1.0) -> JointStrings:
     """Of `circuit`, made once."""
-    return JointStrings(circuit)
+    return JointStrings(circuit, factor)
