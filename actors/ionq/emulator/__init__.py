@@ -12,6 +12,7 @@
 | `submission`, `body`, `circuits`, `targets`, `refusal` | reading and checking a job, and saying no |
 | `gates`, `native`, `simulation`, `machine` | IonQ's gates, native ones under noise, simulation by the project's engine, shots |
 | `jobs`, `clock`, `ledger` | what becomes of a job; time and rate limit; what was accepted and billed |
+| `timing`, `schedule` | how long jobs wait and run; what a machine runs when |
 | `faults` | the seeded plan of what goes wrong |
 
 It is independent of the rest of ``actors/ionq``, which is proved against it; both count and price with ``orchestrator.costs``.

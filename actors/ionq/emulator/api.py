@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hmac
 import json
 import math
@@ -124,10 +123,19 @@ class Api:
         if fault.kind == "not_json":
             return Response("<html><body>upstream says hello</body></html>", 200, media_type="text/html")
         if fault.kind == "stall":
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.stopping.wait(), fault.seconds)
+            await self._silence(fault.seconds)
             return DroppedConnection()
         return _error(fault.status, "injected by the emulator", fault.retry_after)
+
+    async def _silence(self, seconds: float) -> None:
+        """Say nothing for so long, or until the server stops."""
+        ends = {
+            asyncio.ensure_future(self._settings.clock.silence(seconds)),
+            asyncio.ensure_future(self.stopping.wait()),
+        }
+        _, late = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for end in late:
+            end.cancel()
 
     async def _submit(self, request: Request, fault: Fault | None) -> Response:
         return _json(self._service.submit(await _text(request), fault), 201)

@@ -21,6 +21,10 @@ class Clock(Protocol):
         """Return when `seconds` have passed on this clock, or at once if it does not go by itself."""
         ...
 
+    async def silence(self, seconds: float) -> None:
+        """Return when a client that hears nothing has waited for `seconds`: its timeouts may go by another clock."""
+        ...
+
 
 class RealClock:
     """The machine's clock.
@@ -45,6 +49,10 @@ class RealClock:
         """Return when `seconds` have passed."""
         await asyncio.sleep(seconds / self._speed)
 
+    async def silence(self, seconds: float) -> None:
+        """The machine's seconds: a client's timeouts know nothing of our speed."""
+        await asyncio.sleep(seconds)
+
 
 class VirtualClock:
     """A clock that stands until it is advanced. Nobody waits on it: latency is not felt, queues move when it is told to."""
@@ -59,6 +67,10 @@ class VirtualClock:
     async def sleep(self, seconds: float) -> None:
         """Return at once."""
 
+    async def silence(self, seconds: float) -> None:
+        """The machine's seconds: a client's timeouts know nothing of this clock."""
+        await asyncio.sleep(seconds)
+
     def advance(self, seconds: float) -> None:
         """Let `seconds` pass.
 
@@ -71,10 +83,14 @@ class VirtualClock:
 
 
 class Calendar:
-    """Seconds of a clock as IonQ writes times."""
+    """Seconds of a clock as IonQ writes times.
 
-    def __init__(self) -> None:
-        self._start = datetime.now(UTC)
+    Args:
+        began_at: when the clock stood at zero; None: now.
+    """
+
+    def __init__(self, began_at: datetime | None = None) -> None:
+        self._start = began_at or datetime.now(UTC)
 
     def text(self, seconds: float) -> str:
         """ISO 8601, UTC, with milliseconds."""

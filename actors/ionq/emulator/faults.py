@@ -36,6 +36,7 @@ class Fault:
     Attributes:
         endpoint: one of `ENDPOINTS`, or ``any``. kind: one of `KINDS`.
         calls: the calls of the endpoint that it hits, 1 the first; empty: any, by `probability`.
+        target: of a failed job: only jobs of this target; empty: of any.
         when: ``before`` the request is worked on, or ``after`` (the work is done, its answer is lost).
         status, retry_after: of kind ``status``: HTTP status, and seconds for the header Retry-After.
         seconds: of kind ``stall``: how long nothing is answered.
@@ -57,6 +58,7 @@ class Fault:
     child: int = 0
     parent: str = "failed"
     factor: float = 0.9999
+    target: str = ""
 
     def __post_init__(self) -> None:
         _check_choice("endpoint", self.endpoint, (*ENDPOINTS, ANY))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import uvicorn
 from starlette.types import Receive, Scope, Send
@@ -17,6 +18,7 @@ from actors.ionq.emulator.service import Service
 from actors.ionq.emulator.settings import EmulatorSettings
 from orchestrator.errors import ConfigError, FleetError
 
+T = TypeVar("T")
 HOST = "127.0.0.1"
 _START_SECONDS = 30.0
 _KEEP_ALIVE_SECONDS = 75
@@ -50,6 +52,7 @@ class Emulator:
         self._thread: threading.Thread | None = None
         self._server: uvicorn.Server | None = None
         self._api: Api | None = None
+        self._service: Service | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_up = threading.Event()
 
@@ -86,21 +89,34 @@ class Emulator:
 
     def totals(self) -> dict[str, Any]:
         """Totals of the ledger and calls of each endpoint, see ``Api.totals``; also after the end."""
-        api = self._api
-        assert api is not None, "the emulator was not started"
+        assert self._api is not None, "the emulator was not started"
+        return self._in_loop(self._api.totals)
+
+    def entries(self) -> list[dict[str, Any]]:
+        """Every accepted job, see ``Ledger.entries``; also after the end."""
+        assert self._service is not None, "the emulator was not started"
+        return self._in_loop(self._service.ledger.entries)
+
+    def ends_at(self, job_id: str) -> float | None:
+        """When a job will end at the earliest, on the emulator's clock; None: there is no such job."""
+        assert self._service is not None, "the emulator is not running"
+        return self._service.ends_at(job_id)
+
+    def _in_loop(self, ask: Callable[[], T]) -> T:
+        """What `ask` returns, on the thread that the service runs on; after its end on ours."""
         if self._thread is None or not self._thread.is_alive() or self._loop is None:
-            return api.totals()
+            return ask()
 
-        async def in_loop() -> dict[str, Any]:
-            return api.totals()
+        async def asked() -> T:
+            return ask()
 
-        return asyncio.run_coroutine_threadsafe(in_loop(), self._loop).result()
+        return asyncio.run_coroutine_threadsafe(asked(), self._loop).result()
 
     def _run(self) -> None:
         asyncio.run(self._serve())
 
     async def _serve(self) -> None:
-        service = Service(self.settings)
+        service = self._service = Service(self.settings)
         self._loop, self._api = asyncio.get_running_loop(), Api(service)
         config = uvicorn.Config(
             self._api.app,

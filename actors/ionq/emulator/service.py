@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,17 +17,16 @@ from actors.ionq.emulator.faults import OF_JOBS, Fault
 from actors.ionq.emulator.jobs import ENDED, Job, Jobs, Place
 from actors.ionq.emulator.ledger import Entry, Ledger
 from actors.ionq.emulator.machine import Machine
-from actors.ionq.emulator.refusal import bad_request, not_found
+from actors.ionq.emulator.refusal import Refusal, bad_request, not_found
+from actors.ionq.emulator.schedule import Schedule
 from actors.ionq.emulator.settings import EmulatorSettings
 from actors.ionq.emulator.submission import SINGLE, Submission, read_submission
 from actors.ionq.emulator.targets import target_named
+from actors.ionq.emulator.timing import GateTimes
 from orchestrator.costs.bill import job_price
 from orchestrator.costs.gate_counts import GateCounts
 from orchestrator.errors import QfleetError
 
-PATIENCE_SECONDS = 2.0
-"""How long a request waits for the simulation of a job whose time in the queue is over: what a client sees of a job is a matter of the
-clock, not of how fast this machine simulates."""
 _DEFAULT_PAGE, _MAX_PAGE = 100, 1000
 _ANSWERS_KEPT = 2**28
 """Characters of answers that are kept; those of older jobs are computed again when they are asked for."""
@@ -41,8 +40,9 @@ class Service:
         self.ledger = Ledger(settings.ledger)
         self._reader = CircuitReader()
         self._jobs = Jobs()
+        self._schedules: defaultdict[str, Schedule] = defaultdict(Schedule)
         self._machine = Machine(settings.seed, settings.noise)
-        self._calendar = Calendar()
+        self._calendar = Calendar(settings.began_at)
         self._answered: deque[tuple[Job, int]] = deque()
         self._n_kept = 0
         self._is_closed = False
@@ -62,10 +62,9 @@ class Service:
         """POST /jobs."""
         asked = read_submission(body, self._reader)
         price = self._price(asked)
-        of_job = fault if fault is not None and fault.kind in OF_JOBS else None
-        job = self._jobs.add(
-            asked, self._now, self.settings.queue_seconds, price, of_job, self._machine.run(asked)
-        )
+        is_of_job = fault is not None and fault.kind in OF_JOBS and fault.target in ("", asked.target.name)
+        of_job = fault if is_of_job else None
+        job = self._accepted(asked, price, of_job)
         counts = asked.circuits.counts
         self.ledger.accept(
             Entry(
@@ -83,6 +82,23 @@ class Service:
             )
         )
         return {"id": job.id, "status": "submitted", "session_id": None}
+
+    def _accepted(self, asked: Submission, price: int, fault: Fault | None) -> Job:
+        """The job that `asked` becomes, with its time in the queue and on the machine."""
+        queue = self._queue_seconds(asked.target.name)
+        job = self._jobs.add(asked, self._now, queue, price, fault, self._machine.run(asked))
+        execution = self.settings.execution
+        if execution is None:
+            return job
+        if not isinstance(execution, GateTimes):
+            seconds = execution
+        else:
+            seconds = execution.seconds(asked.circuits.counts, asked.shots) if asked.target.is_qpu else 0.0
+        if asked.target.is_qpu and not asked.dry_run:
+            self._schedules[asked.target.name].add(job, queue, seconds)
+        else:
+            job.plan(job.submitted_at + queue, job.submitted_at + queue + seconds)
+        return job
 
     async def job(self, job_id: str) -> dict[str, Any]:
         """GET /jobs/{id}."""
@@ -122,6 +138,7 @@ class Service:
             raise bad_request(f"job {job_id} has failed; nearest valid: a job that has not")
         if job.canceled_at is None:
             job.canceled_at = self._now
+            self._make_room(job)
         self._settle(job)
         return {"id": job.id, "status": "canceled"}
 
@@ -131,6 +148,7 @@ class Service:
         await self._settled(job)
         if job.status(self._now) not in ENDED:
             job.canceled_at = self._now
+            self._make_room(job)
         self._settle(job)
         self._jobs.delete(job)
         return {"id": job.id, "status": "deleted"}
@@ -164,12 +182,12 @@ class Service:
         except QfleetError as error:
             raise bad_request(str(error)) from None
         return estimate_document(
-            asked, entry, micro, self.settings.queue_seconds, self._calendar.text(self._now)
+            asked, entry, micro, self.settings.typical_queue_seconds, self._calendar.text(self._now)
         )
 
     def backends(self) -> list[dict[str, Any]]:
         """GET /backends."""
-        return backend_documents(self.settings.queue_seconds, self._calendar.text(self._now))
+        return backend_documents(self.settings.typical_queue_seconds, self._calendar.text(self._now))
 
     def settle(self) -> None:
         """Bring the ledger up to date; after the end it stays as it is."""
@@ -187,6 +205,24 @@ class Service:
         clock.advance(seconds)
         return clock.now()
 
+    def ends_at(self, job_id: str) -> float | None:
+        """When a job will end at the earliest, on the clock; None: it is unknown. May be asked from another thread."""
+        try:
+            return self._jobs.find(job_id).job.ends_at
+        except Refusal:
+            return None
+
+    def _queue_seconds(self, target: str) -> float:
+        """Of the next job."""
+        queue = self.settings.queues.get(target, self.settings.queue_seconds)
+        if isinstance(queue, (int, float)):
+            return queue
+        return queue.draw(self.settings.seed, self._jobs.n_accepted)
+
+    def _make_room(self, job: Job) -> None:
+        """What is canceled before it starts holds up nobody."""
+        self._schedules[job.submission.target.name].plan(self._now)
+
     def _whole(self, job_id: str) -> Job:
         place = self._jobs.find(job_id)
         if place.child is not None:
@@ -202,7 +238,9 @@ class Service:
             if now >= job.ends_at and job.canceled_at is None and not job.answer.done()
         ]
         if late:
-            await asyncio.wait([asyncio.gather(*late, return_exceptions=True)], timeout=PATIENCE_SECONDS)
+            await asyncio.wait(
+                [asyncio.gather(*late, return_exceptions=True)], timeout=self.settings.patience_seconds
+            )
         for job in jobs:
             self._settle(job)
 
