@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from orchestrator.errors import ExecutionError, FleetError, QfleetError
+from orchestrator.errors import ExecutionError, FleetError, QfleetError, UnanswerableJobError
 
 
 class WorkerLostError(FleetError):
@@ -64,3 +64,8 @@ def error_for(job_id: str, n_failures: int, error: BaseException) -> QfleetError
     for note in getattr(error, "__notes__", ()):
         told.add_note(note)
     return told
+
+
+def is_of_one_job(told: QfleetError) -> bool:
+    """Whether the other jobs may go on after what `error_for` told of one."""
+    return isinstance(told, (ExecutionError, UnanswerableJobError))

@@ -8,16 +8,16 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, as_completed
 from dataclasses import replace
 
 from actors.circuit_actor import CircuitActor, check_known
 from actors.crew import Crew
-from actors.retry import Decision, RetryPolicy, UnknownCircuitError, error_for
+from actors.retry import Decision, RetryPolicy, UnknownCircuitError, error_for, is_of_one_job
 from orchestrator.circuits.measured import MeasuredCircuit
-from orchestrator.errors import FleetError
-from orchestrator.jobs import Job, JobResult
+from orchestrator.errors import FleetError, QfleetError
+from orchestrator.jobs import FailedJob, Job, JobResult
 from orchestrator.protocols import Backend, DispatcherStats, JobSpan
 
 _OVERHEAD_SECONDS = 5e-5
@@ -40,7 +40,7 @@ class SerialDispatcher:
         self._policy = policy or RetryPolicy()
         self._circuits: dict[str, MeasuredCircuit] = {}
         n_threads = backend.capabilities.jobs_in_flight
-        self._crew: Crew[JobResult] | None = Crew(n_threads) if n_threads > 1 else None
+        self._crew: Crew[JobResult | FailedJob] | None = Crew(n_threads) if n_threads > 1 else None
         self._counting = threading.Lock()
         self._is_closed = False
         self._jobs_done = 0
@@ -69,13 +69,38 @@ class SerialDispatcher:
         Raises:
             ExecutionError: a job failed more often than the retry policy allows; FleetError: this dispatcher is closed.
         """
+        for answer in self._answers(jobs, self._run_one):
+            assert isinstance(answer, JobResult)
+            yield answer
+
+    def run_all(self, jobs: Sequence[Job]) -> Iterator[JobResult | FailedJob]:
+        """As `run`, but jobs that are given up are yielded as such, and the others go on; see `Dispatcher.run_all`."""
+        return self._answers(jobs, self._try_one)
+
+    def _answers(
+        self, jobs: Sequence[Job], answer_one: Callable[[Job], JobResult | FailedJob]
+    ) -> Iterator[JobResult | FailedJob]:
         check_known(jobs, self._circuits)
-        answers = map(self._run_one, jobs) if self._crew is None else self._run_together(self._crew, jobs)
+        asked_at = time.time()
+        crew = self._crew
+        answers = map(answer_one, jobs) if crew is None else self._run_together(crew, jobs, answer_one)
         for result in answers:
+            if isinstance(result, FailedJob):
+                yield result
+                continue
             self._jobs_done += 1
             self._busy_seconds += result.compute_seconds
             self._cache_hits += result.cache_hit
-            self._spans.append(JobSpan(result.worker, result.job_id, result.started_at, result.finished_at))
+            self._spans.append(
+                JobSpan(
+                    result.worker,
+                    result.job_id,
+                    result.started_at,
+                    result.finished_at,
+                    asked_at,
+                    result.phases,
+                )
+            )
             yield result
 
     def stats(self) -> DispatcherStats:
@@ -101,15 +126,28 @@ class SerialDispatcher:
             self._crew.close()
         self._actor.close()
 
-    def _run_together(self, crew: Crew[JobResult], jobs: Sequence[Job]) -> Iterator[JobResult]:
-        answers: list[Future[JobResult]] = []
+    def _run_together(
+        self,
+        crew: Crew[JobResult | FailedJob],
+        jobs: Sequence[Job],
+        answer_one: Callable[[Job], JobResult | FailedJob],
+    ) -> Iterator[JobResult | FailedJob]:
+        answers: list[Future[JobResult | FailedJob]] = []
         try:
-            answers.extend(crew.hand(self._run_one, job) for job in jobs)
+            answers.extend(crew.hand(answer_one, job) for job in jobs)
             for answer in as_completed(answers):
                 yield answer.result()
         finally:  # after a failure, an interrupt, or when nobody asks for the rest
             for answer in answers:
                 answer.cancel()
+
+    def _try_one(self, job: Job) -> JobResult | FailedJob:
+        try:
+            return self._run_one(job)
+        except QfleetError as error:
+            if not is_of_one_job(error):
+                raise
+            return FailedJob(job.job_id, error)
 
     def _run_one(self, job: Job) -> JobResult:
         sent_at = time.time()

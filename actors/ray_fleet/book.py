@@ -86,9 +86,15 @@ class RemoteBook:
         """The provider has accepted it; see `Book`."""
         self._call("submitted", token, provider_id)
 
-    def completed(self, token: str, micro_dollars: int, answer: Sequence[Mapping[str, float]]) -> None:
+    def completed(
+        self,
+        token: str,
+        micro_dollars: int,
+        answer: Sequence[Mapping[str, float]],
+        question: str | None = None,
+    ) -> None:
         """It was answered; see `Book`."""
-        self._call("completed", token, micro_dollars, answer)
+        self._call("completed", token, micro_dollars, answer, question)
 
     def released(self, token: str, reason: Reason) -> None:
         """It came to nothing; see `Book`."""

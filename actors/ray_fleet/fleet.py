@@ -30,11 +30,11 @@ from actors.ray_fleet.process import (
     thread_options,
     wait_for_all,
 )
-from actors.retry import RetryPolicy, UnknownCircuitError, WorkerLostError, error_for
+from actors.retry import RetryPolicy, UnknownCircuitError, WorkerLostError, error_for, is_of_one_job
 from actors.scheduler import GivenUp, Scheduler
 from orchestrator.circuits.measured import MeasuredCircuit
 from orchestrator.errors import FleetError, QfleetError
-from orchestrator.jobs import Displacements, Job, JobResult
+from orchestrator.jobs import Displacements, FailedJob, Job, JobResult
 from orchestrator.protocols import Backend, DispatcherStats, JobSpan
 
 _log = logging.getLogger(__name__)
@@ -63,8 +63,10 @@ class _Run:
     """One call of `run` in progress."""
 
     jobs: dict[int, Job] = field(default_factory=dict)  # not answered yet, by number
-    results: deque[JobResult] = field(default_factory=deque)
+    results: deque[JobResult | FailedJob] = field(default_factory=deque)
     error: QfleetError | None = None
+    goes_on: bool = False  # after a job that is given up
+    asked_at: float = field(default_factory=time.time)  # Unix seconds
 
 
 class _Call(NamedTuple):
@@ -191,9 +193,18 @@ class RayFleet:
         Raises:
             ExecutionError: a job failed more often than the retry policy allows; FleetError: no worker is left.
         """
+        for answer in self._answers(jobs, goes_on=False):
+            assert isinstance(answer, JobResult)
+            yield answer
+
+    def run_all(self, jobs: Sequence[Job]) -> Iterator[JobResult | FailedJob]:
+        """As `run`, but jobs that are given up are yielded as such, and the others go on; see `Dispatcher.run_all`."""
+        return self._answers(jobs, goes_on=True)
+
+    def _answers(self, jobs: Sequence[Job], *, goes_on: bool) -> Iterator[JobResult | FailedJob]:
         self._check_open()
         check_known(jobs, self._circuits)
-        run = _Run({next(self._job_numbers): job for job in jobs})
+        run = _Run({next(self._job_numbers): job for job in jobs}, goes_on=goes_on)
         try:
             for number in run.jobs:
                 self._runs[number] = run
@@ -391,12 +402,25 @@ class RayFleet:
         self._jobs_done += 1
         self._busy_seconds += result.compute_seconds
         self._cache_hits += result.cache_hit
-        self._spans.append(JobSpan(result.worker, result.job_id, result.started_at, result.finished_at))
+        self._spans.append(
+            JobSpan(
+                result.worker,
+                result.job_id,
+                result.started_at,
+                result.finished_at,
+                run.asked_at,
+                result.phases,
+            )
+        )
 
     def _give_up(self, given_up: GivenUp) -> None:
         run = self._runs.pop(given_up.job)
         job = run.jobs.pop(given_up.job)
-        run.error = run.error or error_for(job.job_id, given_up.n_failures, given_up.error)
+        told = error_for(job.job_id, given_up.n_failures, given_up.error)
+        if run.goes_on and is_of_one_job(told):
+            run.results.append(FailedJob(job.job_id, told))
+        else:
+            run.error = run.error or told
 
     def _withdraw_abandoned(self) -> None:
         while self._abandoned:

@@ -99,6 +99,7 @@ def allocated(
     back = problem.backward(first.rows[:, 0, :n])
     allocation = _allocation(problem, wanted, derivative, budget, back, first.values, equal)
     rows = yield from _measured(problem, derivative, allocation, first.values, equal)
+    back = problem.backward(first.rows[:, 0, :n])  # again: samples may have been lost since
     jacobian = derivative.combine(rows.values[:, :, :n])
     of_angles = np.einsum("sp,spk->sk", back.of_values, jacobian)
     gradient = problem.model.pullback(problem.features, of_angles, back.of_head.sum(axis=0), wanted)
@@ -177,6 +178,7 @@ def _plan(
     angles = problem.angles
     part = replace(problem, shots=block.shots, purpose=f"{problem.purpose}/shots{number}")
     return part.plan(
+        of_states=block.samples,
         angles=Angles(angles.shared, angles.columns, angles.data[block.samples]),
         moved=_picked(displacements, block.rows + 1),
     )

@@ -32,6 +32,7 @@ class GradientEstimate:
         state: what the rule wants to be given in the next step, flat float64 arrays; it goes into checkpoints.
         evaluations: what was run for it, in order.
         notes: what the rule decided on the way and why, by name.
+        n_skipped: samples of the batch that were left out because their circuits failed for good.
     """
 
     loss: float
@@ -42,6 +43,7 @@ class GradientEstimate:
     state: State = field(default_factory=dict)
     evaluations: tuple[Evaluation, ...] = ()
     notes: dict[str, Any] = field(default_factory=dict)
+    n_skipped: int = 0
 
 
 Steps = Generator[EvaluationPlan, Evaluation, GradientEstimate]

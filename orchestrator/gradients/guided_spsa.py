@@ -32,11 +32,13 @@ class GuidedSPSA(Rule):
         """The first samples by parameter shift, the others by perturbation; batches come shuffled, so which is which is random."""
         n = problem.n_samples
         n_guides = min(max(1, math.ceil(self._share * n)), n)
-        guides = yield from self._shift.estimate(problem.part(slice(0, n_guides), "guides"))
+        exact = problem.part(slice(0, n_guides), "guides")
+        guides = yield from self._shift.estimate(exact)
         if n_guides == n:
             return guides
         rest = yield from self._perturb.estimate(problem.part(slice(n_guides, n), "rest"))
-        return _together([(n_guides / n, guides), (1 - n_guides / n, rest)])
+        share = exact.n_answered / max(problem.n_answered, 1)
+        return _together([(share, guides), (1 - share, rest)])
 
 
 def _together(parts: list[tuple[float, GradientEstimate]]) -> GradientEstimate:

@@ -112,11 +112,14 @@ class AngleRule(Rule):
 
 def _contracted(problem: GradientProblem, wanted: np.ndarray, derivative: Derivative | None) -> Steps:
     first = yield problem.plan()
-    back = problem.backward(first.values)
+    back, n_answered = problem.backward(first.values), problem.n_answered
     second = yield problem.plan(wanted=wanted, derivative=derivative, cotangents=back.of_values)
     assert second.jacobian is not None
-    model = problem.model
-    gradient = model.pullback(problem.features, second.jacobian[:, 0], back.of_head.sum(axis=0), wanted)
+    model, of_angles = problem.model, second.jacobian[:, 0]
+    if problem.n_answered < n_answered:  # samples were lost between the two: the mean is over fewer
+        back = problem.backward(first.values)
+        of_angles = problem.without_lost(of_angles) * (n_answered / max(problem.n_answered, 1))
+    gradient = model.pullback(problem.features, of_angles, back.of_head.sum(axis=0), wanted)
     return GradientEstimate(back.loss, gradient, np.zeros(model.n_params))
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -115,7 +116,7 @@ def _by_derivatives(problem: GradientProblem) -> Metric:
 
 
 def _plan(
-    problem: GradientProblem, circuit: MeasuredCircuit, angles: Angles, purpose: str, **parts: object
+    problem: GradientProblem, circuit: MeasuredCircuit, angles: Angles, purpose: str, **parts: Any
 ) -> EvaluationPlan:
     keys = noise_keys(problem.seed, f"{problem.purpose}/{purpose}", circuit)
     return problem.plan(circuit=circuit, angles=angles, noise_keys=keys, n_differentiated=None, **parts)
@@ -128,8 +129,10 @@ def _pulled_back(problem: GradientProblem, wanted: np.ndarray, of_angles: np.nda
     jacobian = np.zeros((len(slopes.weight), len(wanted), problem.model.n_circuit_params))
     place = np.searchsorted(wanted, slopes.angle[kept])
     jacobian[:, place, slopes.param[kept]] = slopes.weight[:, kept]
+    of_angles = problem.kept(of_angles)
     if len(jacobian) == 1:
         return np.asarray(jacobian[0].T @ of_angles.mean(axis=0) @ jacobian[0])
+    jacobian = problem.kept(jacobian)
     return np.asarray(
         np.einsum("skp,skl,slq->pq", jacobian, of_angles, jacobian, optimize=True) / len(jacobian)
     )

@@ -47,6 +47,10 @@ class GradientProblem:
         has_jacobian: the backend differentiates exact values itself.
         state: what the rule left behind in the step before, empty in the first.
         purpose: keys shot noise too: what one step evaluates twice must not see the same noise.
+        lost: bool [S] or None: samples whose circuits failed for good. Whoever drives the rule marks them between two evaluations, in
+            place; from then on all means are over the others, whatever stands in the places of the lost ones.
+        rows: int64 [S] or None: their numbers in the batch, where that is not their order.
+        variance_factor: of the backend's values, see ``Capabilities.variance_factor``.
     """
 
     model: Model
@@ -60,6 +64,9 @@ class GradientProblem:
     has_jacobian: bool = False
     state: State = field(default_factory=dict)
     purpose: str = "train"
+    lost: np.ndarray | None = None
+    rows: np.ndarray | None = None
+    variance_factor: float = 1.0
 
     @property
     def n_samples(self) -> int:
@@ -70,6 +77,11 @@ class GradientProblem:
     def n_states(self) -> int:
         """N, the states that these samples take: S of them, times the patches of a sample where the model has any."""
         return self.n_samples * self.model.states_per_sample
+
+    @property
+    def n_answered(self) -> int:
+        """Samples that are not lost."""
+        return self.n_samples if self.lost is None else self.n_samples - int(np.count_nonzero(self.lost))
 
     @property
     def n_strings(self) -> int:
@@ -84,7 +96,7 @@ class GradientProblem:
     @cached_property
     def joint(self) -> JointStrings:
         """The strings and what their covariances need."""
-        return joint_strings(self.model.measured)
+        return joint_strings(self.model.measured, self.variance_factor)
 
     @cached_property
     def angles(self) -> Angles:
@@ -96,9 +108,18 @@ class GradientProblem:
         """How the circuit's parameters move the angles of each sample."""
         return self.model.slopes(self.features)
 
-    def plan(self, **parts: Any) -> EvaluationPlan:
-        """An evaluation at these parameters; with shots the products of strings are read along."""
+    def plan(self, *, of_states: np.ndarray | None = None, **parts: Any) -> EvaluationPlan:
+        """An evaluation at these parameters; with shots the products of strings are read along.
+
+        Args:
+            of_states: int64, the state (0 to N - 1) that each of the plan's samples belongs to; None: all of them in order, perhaps again
+                and again.
+            parts: fields of the plan.
+        """
         circuit = self.model.measured if self.shots is None else self.joint.circuit
+        if of_states is None:
+            of_states = np.arange(len(parts.get("angles", self.angles).data)) % max(self.n_states, 1)
+        samples = of_states // self.model.states_per_sample
         return EvaluationPlan(
             **{
                 "circuit": circuit,
@@ -107,6 +128,7 @@ class GradientProblem:
                 "step": self.step,
                 "noise_keys": noise_keys(self.seed, self.purpose, circuit),
                 "n_differentiated": None if circuit is self.model.measured else self.n_strings,
+                "of_batch": samples if self.rows is None else self.rows[samples],
                 **parts,
             }
         )
@@ -118,6 +140,9 @@ class GradientProblem:
             features=self.features[samples],
             targets=self.targets[samples],
             purpose=f"{self.purpose}/{purpose}",
+            # a view: what is marked there is marked here
+            lost=None if self.lost is None else self.lost[samples],
+            rows=(np.arange(self.n_samples) if self.rows is None else self.rows)[samples],
         )
 
     def rng(self, purpose: int) -> np.random.Generator:
@@ -125,10 +150,37 @@ class GradientProblem:
         key = [self.seed, 16 + purpose]  # small keys are those of batches and initial parameters
         return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, self.step]))
 
+    def kept(self, of_states: np.ndarray, axis: int = 0) -> np.ndarray:
+        """[..., N, ...] without the states of lost samples."""
+        if self.lost is None or not self.lost.any():
+            return of_states
+        return of_states.compress(np.repeat(~self.lost, self.model.states_per_sample), axis)
+
+    def without_lost(self, of_states: np.ndarray) -> np.ndarray:
+        """[N, ...] with zeros for the states of lost samples."""
+        if self.lost is None or not self.lost.any():
+            return of_states
+        found = of_states.copy()
+        found[np.repeat(self.lost, self.model.states_per_sample)] = 0.0
+        return found
+
     def backward(self, values: np.ndarray) -> Backward:
-        """The loss at expectation values [N, M], and its derivatives."""
+        """The mean loss of the answered samples at expectation values [N, M], and its derivatives, zero for lost samples."""
+        if self.lost is None or not self.lost.any():
+            return self._backward(values, self.targets)
+        of_values = np.zeros((self.n_states, values.shape[1]))
+        of_head = np.zeros((self.n_samples, self.model.head.n_params))
+        if not self.n_answered:
+            return Backward(0.0, of_values, of_head)
+        answered = ~self.lost
+        found = self._backward(self.kept(values), self.targets[answered])
+        of_values[np.repeat(answered, self.model.states_per_sample)] = found.of_values
+        of_head[answered] = found.of_head
+        return Backward(found.loss, of_values, of_head)
+
+    def _backward(self, values: np.ndarray, targets: np.ndarray) -> Backward:
         outputs = self.model.outputs(self.params, values)
-        loss, of_outputs = self.loss.value_and_gradient(outputs, self.targets)
+        loss, of_outputs = self.loss.value_and_gradient(outputs, targets)
         return Backward(loss, *self.model.backward(self.params, values, of_outputs))
 
     def curvature(self, values: np.ndarray) -> np.ndarray:

@@ -96,7 +96,8 @@ def metric_sample(
         noise_keys=noise_keys(problem.seed, f"{problem.purpose}/metric", made.circuit),
         n_differentiated=None,
     )
-    fidelity = made.fidelity(evaluation.values).reshape(n_directions, 4, -1).mean(axis=2)
+    of_states = made.fidelity(evaluation.values).reshape(n_directions, 4, -1)
+    fidelity = problem.kept(of_states, axis=2).mean(axis=2)
     change = fidelity[:, 0] - fidelity[:, 1] - fidelity[:, 2] + fidelity[:, 3]
     outer = np.einsum("k,kp,kq->pq", change, signs[:, 0], signs[:, 1]) / n_directions
     return np.asarray(-(outer + outer.T) / (8 * size**2))

@@ -35,12 +35,16 @@ def jobs_for(plan: EvaluationPlan, n_jobs: int) -> list[Job]:
     return [whole.part(samples, rows) for samples in sample_cuts for rows in row_cuts]
 
 
-def jobs_of_at_most(plan: EvaluationPlan, n_circuits: int) -> list[Job]:
+def jobs_of_at_most(plan: EvaluationPlan, n_circuits: int, *, by_sample: bool = False) -> list[Job]:
     """Jobs of at most `n_circuits` circuits each, as few as possible: for backends that take or charge so many at once.
 
     The cut depends on the plan alone, never on the workers, so that a resumed run makes the same jobs. A point (a sample with a
     displacement) takes one circuit for each measurement group, whether or not shots are drawn, and all of them are in one job; where they
     are more than `n_circuits`, a job is one point, and its circuits go out in `cuts_of_at_most`.
+
+    Args:
+        by_sample: as few samples in a job as fill it with all of their displacements, or else one, where a failed job takes its samples
+            along; that may be more jobs.
 
     Raises:
         ValueError: `n_circuits` is not positive.
@@ -58,7 +62,10 @@ def jobs_of_at_most(plan: EvaluationPlan, n_circuits: int) -> list[Job]:
 
     if not n_samples:
         return []
-    n_jobs, minus_rows, samples = min(map(with_samples, range(1, min(n_samples, n_points) + 1)))
+    if by_sample:
+        n_jobs, minus_rows, samples = with_samples(min(max(n_points // n_rows, 1), n_samples))
+    else:
+        n_jobs, minus_rows, samples = min(map(with_samples, range(1, min(n_samples, n_points) + 1)))
     if n_jobs == 1:
         return [whole]
     row_cuts = cuts_of_at_most(n_rows, -minus_rows)

@@ -13,6 +13,10 @@ from orchestrator.circuits.measured import MeasuredCircuit
 @functools.lru_cache(maxsize=64)
 def noise_keys(seed: int, purpose: str, circuit: MeasuredCircuit) -> np.ndarray:
     """One key per measurement group, uint64 [G], from the run's seed and the evaluation's purpose (``"train"``, ``"val"`` ...)."""
-    texts = [f"{seed}/{purpose}/{group.basis}" for group in circuit.groups]
-    digests = [hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts]
-    return np.array([int.from_bytes(digest, "little") for digest in digests], np.uint64)
+    return np.array([noise_key(seed, purpose, group.basis) for group in circuit.groups], np.uint64)
+
+
+def noise_key(seed: int, purpose: str, basis: str) -> int:
+    """The key of one measurement basis."""
+    digest = hashlib.blake2b(f"{seed}/{purpose}/{basis}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little")

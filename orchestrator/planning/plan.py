@@ -6,8 +6,10 @@ any way and put together from their results in any order; none of that changes a
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -30,6 +32,8 @@ class Evaluation:
         jacobian_variances: float64 [S, M, Kj] or None (exact).
         n_circuits, n_shots, cost_usd, compute_seconds: what it took, summed over jobs.
         n_jobs, n_cache_hits: jobs, and jobs that found the circuit compiled.
+        n_simulated: jobs that failed and were answered by a simulator in place of the backend.
+        jobs_by_target: jobs that each target answered, by its name in the results; empty where the cut is by measured speed.
     """
 
     values: np.ndarray
@@ -43,6 +47,8 @@ class Evaluation:
     compute_seconds: float
     n_jobs: int
     n_cache_hits: int
+    n_simulated: int = 0
+    jobs_by_target: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +67,7 @@ class EvaluationPlan:
         shots: per circuit, None for exact.
         step: step number; with `noise_keys` it keys the shot noise.
         noise_keys: uint64 [G].
+        of_batch: int64 [S] or None: the sample of the batch that each sample of the plan belongs to, where that is not its own number.
     """
 
     circuit: MeasuredCircuit
@@ -73,6 +80,12 @@ class EvaluationPlan:
     shots: int | None = None
     step: int = 0
     noise_keys: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))
+    of_batch: np.ndarray | None = None
+
+    @cached_property
+    def members(self) -> np.ndarray:
+        """int64 [S]: the sample of the batch that each sample belongs to."""
+        return np.arange(self.n_samples) if self.of_batch is None else self.of_batch
 
     @property
     def displacements(self) -> Displacements:
@@ -134,14 +147,19 @@ class EvaluationPlan:
             noise_keys=self.noise_keys,
         )
 
-    def assemble(self, answers: Iterable[tuple[Job, JobResult]]) -> Evaluation:
+    def assemble(
+        self, answers: Iterable[tuple[Job, JobResult]], unanswered: Sequence[Job] = ()
+    ) -> Evaluation:
         """Put the jobs' results together; their order does not matter.
+
+        Args:
+            unanswered: jobs that were given up; their places hold zeros, which whoever gave them up must not use.
 
         Raises:
             ExecutionError: the jobs do not cover the plan exactly once.
         """
         ordered = sorted(answers, key=lambda pair: (pair[0].sample_start, pair[0].displacement_start))
-        values, variances, jacobian = self._joined(ordered)
+        values, variances, jacobian = self._joined(ordered, unanswered)
         jacobian_variances = None
         if isinstance(self.derivative, LinearDerivative) and len(self.wanted):
             first = slice(0, self.n_differentiated)
@@ -161,10 +179,11 @@ class EvaluationPlan:
             compute_seconds=sum(r.compute_seconds for r in results),
             n_jobs=len(results),
             n_cache_hits=sum(r.cache_hit for r in results),
+            jobs_by_target=Counter(r.backend for r in results),
         )
 
     def _joined(
-        self, ordered: Sequence[tuple[Job, JobResult]]
+        self, ordered: Sequence[tuple[Job, JobResult]], unanswered: Sequence[Job]
     ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
         """Values [S, D, M], their variances, and the Jacobian if the backend was asked for it."""
         shape = (self.n_samples, len(self.displacements), len(self.circuit.paulis))
@@ -186,6 +205,15 @@ class EvaluationPlan:
                 variances[rows, columns] = result.variances
             if jacobian is not None:
                 jacobian[rows] = result.jacobian
+        for job in unanswered:
+            rows = slice(job.sample_start, job.sample_start + job.n_samples)
+            columns = slice(job.displacement_start, job.displacement_start + job.n_displacements)
+            covered += job.n_samples * job.n_displacements
+            for table in (values, variances):
+                if table is not None:
+                    table[rows, columns] = 0.0
+            if jacobian is not None:
+                jacobian[rows] = 0.0
         if covered != shape[0] * shape[1] or np.isnan(values).any():
             raise ExecutionError(f"the jobs cover {covered} of the plan's {shape[0] * shape[1]} circuits")
         return values, variances, jacobian

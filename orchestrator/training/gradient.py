@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from orchestrator.coordinator import Coordinator
@@ -28,6 +30,7 @@ def gradient_problem(
         seed=task.run.seed,
         has_jacobian=task.has_jacobian,
         state=state or {},
+        variance_factor=task.variance_factor,
     )
 
 
@@ -41,7 +44,7 @@ def batch_gradient(
     state: State | None = None,
     clock: PhaseClock | None = None,
 ) -> GradientEstimate:
-    """Mean loss and gradient of `batch` at params [P].
+    """Mean loss and gradient of `batch` at params [P]; of those of its samples that were answered, where failed jobs are skipped.
 
     Args:
         step: optimizer steps done.
@@ -51,8 +54,10 @@ def batch_gradient(
     Raises:
         CapabilityError, ExecutionError, FleetError: see `Coordinator.evaluate`.
     """
-    problem = gradient_problem(task, params, batch, step, state)
-    return drive(task.rule.estimate(problem), lambda plan: coordinator.evaluate(plan, clock))
+    lost = np.zeros(len(batch.targets), bool)
+    problem = replace(gradient_problem(task, params, batch, step, state), lost=lost)
+    estimate = drive(task.rule.estimate(problem), lambda plan: coordinator.evaluate(plan, clock, lost))
+    return replace(estimate, n_skipped=int(np.count_nonzero(lost)))
 
 
 def first_problem(task: TrainingTask, n_samples: int) -> GradientProblem:

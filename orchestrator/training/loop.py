@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import astuple
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from orchestrator.errors import ExecutionError
 from orchestrator.models.model import Model
 from orchestrator.phases import PhaseClock, added
 from orchestrator.planning.noise_keys import noise_keys
-from orchestrator.planning.plan import EvaluationPlan
+from orchestrator.planning.plan import Evaluation, EvaluationPlan
 from orchestrator.registry import resolve
 from orchestrator.training.gradient import batch_gradient
 from orchestrator.training.reports import EpochReport, Samples, StepReport, Totals
@@ -89,7 +90,8 @@ def _step(
     state.epoch_loss += loss * len(batch.targets)
     state.step_losses.append(loss)
     for evaluation in evaluations:
-        state.totals = state.totals.plus(evaluation.n_circuits, evaluation.n_shots, evaluation.cost_usd)
+        state.totals = state.totals.plus(*used_by(evaluation))
+    state.totals = state.totals.plus(0, 0, 0.0, estimate.n_skipped)
     norm = float(np.sqrt(np.sum(gradient**2)))
     clock.lap("update")
     return StepReport(
@@ -106,6 +108,8 @@ def _step(
         seconds=clock.take(),
         compute_seconds=sum(evaluation.compute_seconds for evaluation in evaluations),
         n_jobs=sum(evaluation.n_jobs for evaluation in evaluations),
+        samples_skipped=estimate.n_skipped,
+        jobs_simulated=sum(evaluation.n_simulated for evaluation in evaluations),
     )
 
 
@@ -120,8 +124,15 @@ def evaluate_samples(
     purpose: str,
     step: int = 0,
     clock: PhaseClock | None = None,
+    lost: np.ndarray | None = None,
 ) -> tuple[np.ndarray, Totals]:
-    """Outputs [S, C] of the model for features [S, F], and what they took. `purpose` keys the shot noise."""
+    """Outputs [S, C] of the model for features [S, F], and what they took.
+
+    Args:
+        purpose: keys the shot noise.
+        lost: bool [S], given by callers that can do without some samples: where failed jobs are skipped, theirs are marked, and their
+            outputs mean nothing.
+    """
     evaluation = coordinator.evaluate(
         EvaluationPlan(
             circuit=model.measured,
@@ -129,11 +140,27 @@ def evaluate_samples(
             shots=shots,
             step=step,
             noise_keys=noise_keys(seed, purpose, model.measured),
+            of_batch=np.arange(len(features)).repeat(model.states_per_sample),
         ),
         clock,
+        lost,
     )
-    used = Totals(evaluation.n_circuits, evaluation.n_shots, evaluation.cost_usd)
+    used = Totals().plus(*used_by(evaluation))
+    if lost is not None:
+        used = used.plus(0, 0, 0.0, int(np.count_nonzero(lost)))
     return model.outputs(params, evaluation.values), used
+
+
+def used_by(evaluation: Evaluation) -> tuple[int, int, float, int, int, Mapping[str, int]]:
+    """What `Totals.plus` takes of an evaluation; samples that were skipped are counted by whoever knows the batch."""
+    return (
+        evaluation.n_circuits,
+        evaluation.n_shots,
+        evaluation.cost_usd,
+        0,
+        evaluation.n_simulated,
+        evaluation.jobs_by_target,
+    )
 
 
 def _finish_epoch(
@@ -148,12 +175,14 @@ def _finish_epoch(
     n_seen = min(state.cursor * task.run.batch_size, len(task.train.targets))
     metrics = {"train/epoch_loss": state.epoch_loss / max(n_seen, 1)}
     if task.validation is not None:
+        lost = np.zeros(len(task.validation.targets), bool)
         outputs, used = evaluate_samples(
             task.model, state.params, task.validation.features, coordinator,
-            shots=task.shots, seed=task.run.seed, purpose="val", step=state.step, clock=clock,
+            shots=task.shots, seed=task.run.seed, purpose="val", step=state.step, clock=clock, lost=lost,
         )  # fmt: skip
-        state.totals = state.totals.plus(used.n_circuits, used.n_shots, used.cost_usd)
-        metrics |= {f"val/{k}": v for k, v in task.loss.metrics(outputs, task.validation.targets).items()}
+        state.totals = state.totals.plus(*astuple(used))
+        found = task.loss.metrics(outputs[~lost], task.validation.targets[~lost])
+        metrics |= {f"val/{k}": v for k, v in found.items()}
     value = metrics[task.monitored]
     state.epoch += 1
     state.cursor = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -22,19 +23,43 @@ class Samples(NamedTuple):
 
 @dataclass(frozen=True)
 class Totals:
-    """Running totals of a run, resumed parts included."""
+    """Running totals of a run, resumed parts included.
+
+    Attributes:
+        n_circuits, n_shots, cost_usd: what was run and paid.
+        samples_skipped: samples left out because their circuits failed for good, counted anew in every batch.
+        jobs_simulated: jobs that failed and were answered by a simulator in place of the backend.
+        jobs_by_target: jobs that each target of a service answered; empty where jobs are cut by measured speed, and counts say nothing.
+    """
 
     n_circuits: int = 0
     n_shots: int = 0
     cost_usd: float = 0.0
+    samples_skipped: int = 0
+    jobs_simulated: int = 0
+    jobs_by_target: dict[str, int] = field(default_factory=dict)
 
-    def plus(self, n_circuits: int, n_shots: int, cost_usd: float) -> Totals:
+    def plus(
+        self,
+        n_circuits: int,
+        n_shots: int,
+        cost_usd: float,
+        samples_skipped: int = 0,
+        jobs_simulated: int = 0,
+        jobs_by_target: Mapping[str, int] | None = None,
+    ) -> Totals:
         """These totals and what one evaluation used."""
+        by_target = dict(self.jobs_by_target)
+        for target, n_jobs in (jobs_by_target or {}).items():
+            by_target[target] = by_target.get(target, 0) + n_jobs
         return replace(
             self,
             n_circuits=self.n_circuits + n_circuits,
             n_shots=self.n_shots + n_shots,
-            cost_usd=self.cost_usd + cost_usd,
+            cost_usd=round(self.cost_usd + cost_usd, 9),  # whole micro-dollars stay whole in long sums
+            samples_skipped=self.samples_skipped + samples_skipped,
+            jobs_simulated=self.jobs_simulated + jobs_simulated,
+            jobs_by_target=by_target,
         )
 
 
@@ -56,6 +81,8 @@ class StepReport:
             before it to its beginning.
         compute_seconds: time inside backends for this step, summed over actors.
         n_jobs: jobs that this step was cut into.
+        samples_skipped: samples of the batch that were left out because their circuits failed for good.
+        jobs_simulated: jobs that failed and were answered by a simulator.
     """
 
     step: int
@@ -71,6 +98,8 @@ class StepReport:
     n_jobs: int = 0
     gradient_noise: float = 0.0
     notes: dict[str, Any] = field(default_factory=dict)
+    samples_skipped: int = 0
+    jobs_simulated: int = 0
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,10 @@ from orchestrator.training.reports import Samples
 
 @dataclass(frozen=True, eq=False)
 class TrainingTask:
-    """What is trained, on what, and how: all that does not change during a run."""
+    """What is trained, on what, and how: all that does not change during a run.
+
+    `has_jacobian` and `variance_factor` are those of the backend, see `protocols.Capabilities`.
+    """
 
     model: Model
     loss: Loss
@@ -30,6 +33,7 @@ class TrainingTask:
     optimizer: OptimizerConfig
     shots: int | None
     has_jacobian: bool = False
+    variance_factor: float = 1.0
 
     @property
     def n_batches(self) -> int:
