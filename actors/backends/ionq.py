@@ -14,6 +14,8 @@ from orchestrator.errors import ConfigError, nearest
 from orchestrator.protocols import Capabilities
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from actors.ionq.book import Book
     from actors.ionq.session import IonQSession
 
@@ -21,6 +23,13 @@ SIMULATOR = "simulator"
 NOISE_MODELS = {"aria-1": 25, "aria-2": 25, "forte-1": 29}
 """Noise models of IonQ's simulator, and the qubits it takes with them."""
 MOST_QUBITS = 29
+NOISE_OF_TARGET = {
+    "qpu.aria-1": "aria-1",
+    "qpu.aria-2": "aria-2",
+    "qpu.forte-1": "forte-1",
+    "qpu.forte-enterprise-1": "forte-1",
+}
+"""IonQ's own noise model of each machine, by its name in `actors.noise.presets`."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +44,13 @@ class IonQBackend:
         circuits_per_job: circuits of a submission, at most.
         jobs_in_flight: submissions that a session waits for at the same time.
         lookup_seconds: how long an accepted job may take to show up in the list of jobs.
+        request_seconds: how long a request may stay unanswered.
+        outage_seconds: how long a job is kept at while IonQ fails or cannot be reached.
         host: URL of the API; None: the environment's, else IonQ's cloud. allow_cloud: whether it may be another machine.
         prices: file of prices, None: the built-in list.
         book: the run's book; None: one in memory, for targets that cost nothing.
+        pool: all targets, where several share the jobs of a run: a job is then one and the same whichever of them it is asked of.
+        make_session: opens sessions in place of the usual, for rehearsals.
 
     Raises:
         ConfigError: target, noise model or gate set are unknown, or do not go together.
@@ -50,10 +63,14 @@ class IonQBackend:
     circuits_per_job: int = 100
     jobs_in_flight: int = 10
     lookup_seconds: float = 15.0
+    request_seconds: float = 30.0
+    outage_seconds: float = 3600.0
     host: str | None = None
     allow_cloud: bool = False
     prices: str | None = None
     book: Book | None = field(default=None, repr=False, compare=False)
+    pool: tuple[str, ...] = ()
+    make_session: Callable[[IonQBackend], IonQSession] | None = field(default=None, repr=False, compare=False)
 
     name = "ionq"
 
@@ -141,6 +158,8 @@ class IonQBackend:
         Raises:
             ConfigError: the host is refused. MissingKeyError: the environment names no key.
         """
+        if self.make_session is not None:
+            return self.make_session(self)
         from actors.ionq.session import IonQSession
 
         return IonQSession(self)

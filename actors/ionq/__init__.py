@@ -13,5 +13,6 @@
               ▼
            outcomes                        little-endian decimals to probabilities and expectation values
 
+What was paid for is read again by `record` and `recorded_circuits`, without a client, for `actors/backends/recorded.py`.
 Errors are those of `errors`: typed, picklable, with IonQ's code and message, never a request's body. `emulator/` answers the same API.
 """

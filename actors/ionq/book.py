@@ -60,11 +60,18 @@ class Book(Protocol):
         """
         ...
 
-    def completed(self, token: str, micro_dollars: int, answer: Sequence[Mapping[str, float]]) -> None:
+    def completed(
+        self,
+        token: str,
+        micro_dollars: int,
+        answer: Sequence[Mapping[str, float]],
+        question: str | None = None,
+    ) -> None:
         """It was answered and cost `micro_dollars`; the answer is on disk before the event is. A later call replaces both.
 
         Args:
             answer: outcome (decimal) -> probability, one per circuit in circuit order.
+            question: what was asked, as of `actors.ionq.question`; kept with the answer, so that it can be replayed.
 
         Raises:
             BookStateError: it is not submitted; BookError: the disk refused.
@@ -175,7 +182,13 @@ class SubmissionBook:
         """The provider has accepted it; see `Book`."""
         self._record("submitted", token, provider_id=provider_id)
 
-    def completed(self, token: str, micro_dollars: int, answer: Sequence[Mapping[str, float]]) -> None:
+    def completed(
+        self,
+        token: str,
+        micro_dollars: int,
+        answer: Sequence[Mapping[str, float]],
+        question: str | None = None,
+    ) -> None:
         """It was answered; see `Book`."""
         entry = self.look(token)
         if entry is None or entry.state not in (
@@ -186,7 +199,7 @@ class SubmissionBook:
             raise BookStateError(
                 f"submission {token} is {state}: only one that was submitted can be completed"
             )
-        digest = self._answers.write(token, answer)
+        digest = self._answers.write(token, answer, question)
         self._record("completed", token, micro_dollars=micro_dollars, digest=digest)
 
     def released(self, token: str, reason: Reason) -> None:

@@ -4,7 +4,8 @@
 
     <run folder>/
       submissions.jsonl        a header, then one event a line, each with a checksum (CRC-32); synced to disk before it counts
-      answers/<token>.json     the answer to a submission: a JSON list of {"<decimal>": p}, one per circuit; whole or not at all
+      answers/<token>.json     {"question": ..., "answer": [{"<decimal>": p}, ...]}, a dict per circuit; whole or not at all. Without a
+                               question, and in books of version 0.1.0, it is the list alone
 
 A line is written by one ``write`` and synced before anybody is told of it, so a process that is killed leaves at most a half-written last
 line, which nobody was told of; it is cut off when the file is opened. Any other damage is refused: guessing would be paid for.
@@ -23,7 +24,7 @@ import time
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator.errors import QfleetError
 
@@ -35,6 +36,13 @@ _LOCK_POLL_SECONDS = 0.05
 
 Answer = list[dict[str, float]]
 """Outcome -> probability, one dict per circuit in circuit order."""
+
+
+class Recorded(NamedTuple):
+    """What an answer file holds: the answer, and what was asked if that was kept (see `actors.ionq.question`)."""
+
+    answer: Answer
+    question: dict[str, Any] | None
 
 
 class BookError(QfleetError):
@@ -160,32 +168,68 @@ class BookFile:
         """Events and size, after a half-written last line has been cut off."""
         with self.path.open("rb") as file:
             content = file.read()
-        size = content.rfind(b"\n") + 1
-        if not size and content.rstrip(b"\0")[: len(_HEAD)] != _HEAD[: len(content.rstrip(b"\0"))]:
-            raise BookDamagedError(str(self.path), 1, "it is not the first line of a submission book")
-        lines = content[:size].split(b"\n")[:-1]
-        events = [self._decoded(line + b"\n", number) for number, line in enumerate(lines, start=1)]
-        if events:
-            version = events[0].get("qfleet_submissions")
-            if version != FORMAT:
-                raise BookError(
-                    f"{self.path} has format {version!r}; this version of qfleet reads {FORMAT}: use the version that wrote it"
-                )
-            self.run_token = str(events[0].get("run"))
-        if size != len(content):
-            os.ftruncate(self._fd, size)
+        journal = _decoded(self.path, content)
+        self.run_token = journal.run_token
+        if journal.size != len(content):
+            os.ftruncate(self._fd, journal.size)
             os.fsync(self._fd)
-        return events[1:], size
+        return journal.events, journal.size
 
-    def _decoded(self, line: bytes, number: int) -> dict[str, Any]:
-        try:
-            event = json.loads(line)
-            checksum = event.pop("crc")
-        except (ValueError, AttributeError, TypeError, KeyError):
-            raise BookDamagedError(str(self.path), number, "it is not an event with a checksum") from None
-        if encoded(event) != line:
-            raise BookDamagedError(str(self.path), number, f"its checksum {checksum!r} does not fit")
-        return event
+
+class Journal(NamedTuple):
+    """What a journal says.
+
+    Attributes:
+        run_token: of its header; empty if there is none yet. events: in order.
+        size: bytes of its whole lines.
+    """
+
+    run_token: str
+    events: list[dict[str, Any]]
+    size: int
+
+
+def read_journal(folder: Path) -> Journal:
+    """What the journal in `folder` says now, without holding it; whoever writes is not disturbed.
+
+    Raises:
+        BookDamagedError: a line is damaged; BookError: there is none, or it cannot be read.
+    """
+    path = folder / JOURNAL
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BookError(f"{path} cannot be read: {error.strerror}") from None
+    return _decoded(path, content)
+
+
+def _decoded(path: Path, content: bytes) -> Journal:
+    """The whole lines of a journal; a half-written last one is left out."""
+    size = content.rfind(b"\n") + 1
+    if not size and content.rstrip(b"\0")[: len(_HEAD)] != _HEAD[: len(content.rstrip(b"\0"))]:
+        raise BookDamagedError(str(path), 1, "it is not the first line of a submission book")
+    lines = content[:size].split(b"\n")[:-1]
+    events = [_event(path, line + b"\n", number) for number, line in enumerate(lines, start=1)]
+    if not events:
+        return Journal("", [], size)
+    version = events[0].get("qfleet_submissions")
+    if version != FORMAT:
+        raise BookError(
+            f"{path} has format {version!r}; this version of qfleet reads {FORMAT}: use the version that wrote it"
+        )
+    return Journal(str(events[0].get("run")), events[1:], size)
+
+
+def _event(path: Path, line: bytes, number: int) -> dict[str, Any]:
+    event: dict[str, Any]
+    try:
+        event = json.loads(line)
+        checksum = event.pop("crc")
+    except (ValueError, AttributeError, TypeError, KeyError):
+        raise BookDamagedError(str(path), number, "it is not an event with a checksum") from None
+    if encoded(event) != line:
+        raise BookDamagedError(str(path), number, f"its checksum {checksum!r} does not fit")
+    return event
 
 
 def encoded(event: Mapping[str, Any]) -> bytes:
@@ -204,19 +248,18 @@ class AnswerFiles:
     def __init__(self, folder: Path) -> None:
         self.folder = folder / ANSWERS
 
-    def write(self, token: str, answer: Sequence[Mapping[str, float]]) -> str:
-        """Put the answer on disk and return its digest (SHA-256, hexadecimal).
+    def write(self, token: str, answer: Sequence[Mapping[str, float]], question: str | None = None) -> str:
+        """Put the answer on disk, with the question (JSON) if it is given, and return their digest (SHA-256, hexadecimal).
 
         Raises:
             BookError: it cannot be written; an answer of an earlier time is untouched.
         """
         path = self._path(token)
         try:
-            content = json.dumps(
-                [dict(each) for each in answer], separators=(",", ":"), allow_nan=False
-            ).encode()
+            text = json.dumps([dict(each) for each in answer], separators=(",", ":"), allow_nan=False)
         except (TypeError, ValueError) as error:
             raise BookError(f"the answer {path} is not a list of probabilities: {error}") from None
+        content = (text if question is None else f'{{"question":{question},"answer":{text}}}').encode()
         aside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
         try:
             if not self.folder.is_dir():
@@ -242,6 +285,14 @@ class AnswerFiles:
         Raises:
             AnswerMissingError: its file is absent, unreadable or altered.
         """
+        return self.read_whole(token, provider_id, digest).answer
+
+    def read_whole(self, token: str, provider_id: str, digest: str) -> Recorded:
+        """The answer whose digest is `digest`, and what was asked.
+
+        Raises:
+            AnswerMissingError: their file is absent, unreadable or altered.
+        """
         path = self._path(token)
         try:
             content = path.read_bytes()
@@ -249,8 +300,10 @@ class AnswerFiles:
             raise AnswerMissingError(token, provider_id, f"{path}: {error.strerror}") from None
         if hashlib.sha256(content).hexdigest() != digest:
             raise AnswerMissingError(token, provider_id, f"{path} is not what was written there")
-        answer: Answer = json.loads(content)
-        return answer
+        found = json.loads(content)
+        return (
+            Recorded(found["answer"], found["question"]) if isinstance(found, dict) else Recorded(found, None)
+        )
 
     def remove_leftovers(self) -> None:
         """Remove what writers that were killed have left half-written."""

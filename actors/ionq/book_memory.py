@@ -49,7 +49,13 @@ class MemoryBook:
         """The provider has accepted it; see `Book`."""
         self._apply("submitted", token, provider_id=provider_id)
 
-    def completed(self, token: str, micro_dollars: int, answer: Sequence[Mapping[str, float]]) -> None:
+    def completed(
+        self,
+        token: str,
+        micro_dollars: int,
+        answer: Sequence[Mapping[str, float]],
+        question: str | None = None,
+    ) -> None:
         """It was answered, and is forgotten."""
         with self._lock:
             if self._ledger.entries.pop(token, None) is None:

@@ -13,8 +13,9 @@ What is not:
 from __future__ import annotations
 
 import math
+import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from actors.ionq.api_key import ApiKey
@@ -41,6 +42,7 @@ class IonQClient:
         clock: time, for tests and to end every wait when a session closes.
         results_grace: seconds that results may stay missing after their job is completed.
         key: signs the requests; None: the environment's.
+        jitter: see `Transport`.
 
     Raises:
         ConfigError: the host is refused. MissingKeyError: the environment names no key.
@@ -55,6 +57,7 @@ class IonQClient:
         clock: Clock | None = None,
         results_grace: float = 30.0,
         key: ApiKey | None = None,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
         self._endpoint = resolve_endpoint(host, allow_cloud)
         self._limits = limits or Limits()
@@ -65,6 +68,7 @@ class IonQClient:
             limits,
             self._clock,
             use_environment=not self._endpoint.is_loopback,
+            jitter=jitter,
         )
         self.service = open_service(self._endpoint, self._transport)
 

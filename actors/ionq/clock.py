@@ -25,6 +25,14 @@ class Clock(Protocol):
         ...
 
 
+class SessionClock(Clock, Protocol):
+    """A clock whose sleepers can be told that nobody waits any more."""
+
+    def stop(self) -> None:
+        """Make every sleep raise StoppedError."""
+        ...
+
+
 class SystemClock:
     """The machine's clock; `stop` ends every sleep, now and later, in all threads."""
 

@@ -6,7 +6,7 @@ are the user's to mend and stop the run. None of them holds a request's body or 
 
 from __future__ import annotations
 
-from orchestrator.errors import ExecutionError, InputError, QfleetError
+from orchestrator.errors import ExecutionError, InputError, QfleetError, UnanswerableJobError
 
 MAX_MESSAGE = 500  # characters of the provider's explanation that an error keeps
 KEY_VARIABLES = ("CIRQ_IONQ_API_KEY", "IONQ_API_KEY")  # the first that is set counts, as in cirq_ionq
@@ -100,11 +100,11 @@ class JobTimeoutError(IonQError):
     advice = "resume the run later: it waits for the same job"
 
 
-class JobRejectedError(IonQError):
+class JobRejectedError(IonQError, UnanswerableJobError):
     """A job failed at the provider for a reason that trying again cannot mend."""
 
 
-class JobCanceledError(IonQError):
+class JobCanceledError(IonQError, UnanswerableJobError):
     """Somebody canceled the job at the provider."""
 
     advice = "resume the run to submit its circuits anew"

@@ -87,12 +87,18 @@ def _rows(keys: tuple[str, ...], n_qubits: int) -> tuple[np.ndarray, np.ndarray]
         raise BadAnswerError(
             f"outcome {numbers[is_wrong][0]} is none of {n_qubits} qubits: 0 to {2**n_qubits - 1}"
         )
-    rows = _reversed(numbers, n_qubits)
+    rows = _table(n_qubits)[numbers] if n_qubits <= MAX_DENSE_QUBITS else _reversed(numbers, n_qubits)
     order = np.argsort(rows, kind="stable")
     rows = rows[order]
     if (rows[1:] == rows[:-1]).any():
         raise BadAnswerError("an answer holds an outcome twice")
     return rows, order
+
+
+@functools.cache
+def _table(n_qubits: int) -> np.ndarray:
+    """int64 [2**n]: every number with its bits in the other order."""
+    return _reversed(np.arange(2**n_qubits), n_qubits)
 
 
 def _reversed(numbers: np.ndarray, n_qubits: int) -> np.ndarray:

@@ -7,9 +7,10 @@ which circuits, under which token, and what their outcomes say.
 from __future__ import annotations
 
 import hashlib
+import random
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,11 +21,15 @@ from actors.ionq.body import Settings, submission_body
 from actors.ionq.book import Book
 from actors.ionq.book_memory import MemoryBook
 from actors.ionq.client import NAME_PREFIX, TOKEN_KEY, IonQClient
-from actors.ionq.clock import SystemClock
+from actors.ionq.clock import SessionClock, SystemClock
 from actors.ionq.endpoint import resolve_endpoint
+from actors.ionq.job_phases import JobStopwatch
 from actors.ionq.outcomes import Draws, Outcomes, group_values, outcomes, sample, z_masks
-from actors.ionq.submission import Delivery, Patience, Submission, Submitter
+from actors.ionq.persistence import Persistence, keep_at
+from actors.ionq.question import Source, all_angles, question_text
+from actors.ionq.submission import Answer, Delivery, Patience, Submission, Submitter
 from actors.ionq.templates import JsonTemplate
+from actors.ionq.transport import Limits
 from orchestrator.circuits.measured import MeasuredCircuit
 from orchestrator.costs.bill import job_price
 from orchestrator.errors import InputError
@@ -49,22 +54,42 @@ class CompiledCircuit:
 class IonQSession:
     """An open connection to one target. Safe to use from several threads.
 
+    Args:
+        backend: what is connected to.
+        clock, client, jitter: for rehearsals: its time, its connection, and the numbers in [0, 1) that vary its pauses.
+
     Raises:
         InputError: the target costs money and there is no book; ConfigError, MissingKeyError: see `IonQClient`.
     """
 
-    def __init__(self, backend: IonQBackend) -> None:
+    def __init__(
+        self,
+        backend: IonQBackend,
+        *,
+        clock: SessionClock | None = None,
+        client: IonQClient | None = None,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
         if backend.book is None and backend.capabilities.is_paid:
             raise InputError(
                 f"{backend.target} costs money, and without a book a crash would pay twice: train with qfleet train, or give the "
                 "backend a SubmissionBook"
             )
         self._backend = backend
-        self._clock = SystemClock()
-        self._client = IonQClient(backend.host, allow_cloud=backend.allow_cloud, clock=self._clock)
+        self._clock = clock or SystemClock()
+        self._jitter = jitter
+        limits = limits_of(backend)
+        self._client = client or IonQClient(
+            backend.host, allow_cloud=backend.allow_cloud, limits=limits, clock=self._clock
+        )
         book: Book = backend.book or MemoryBook()
         self._run_token = book.run_token()
         self._submitter = Submitter(self._client, book, self._clock, patience_of(backend))
+        self._persistence = Persistence(
+            outage=backend.outage_seconds,
+            longest_call=limits.longest_call,
+            failed_jobs=0 if backend.pool else Persistence.failed_jobs,  # else another target is asked
+        )
 
     def compile(self, circuit: MeasuredCircuit) -> CompiledCircuit:
         """The circuit's JSON with open angles, once for each measurement group.
@@ -87,7 +112,7 @@ class IonQSession:
             CapabilityError, CircuitError: it cannot be asked for. BudgetError: the cap does not allow it.
             IonQError: IonQ failed or refused; the text says what to do.
         """
-        started_at = time.time()
+        started_at, watch = time.time(), JobStopwatch(self._clock)
         backend, circuit = self._backend, compiled.circuit
         check_job(backend.name, backend.capabilities, circuit, job)
         angles = all_angles(job)
@@ -95,19 +120,28 @@ class IonQSession:
         flat = [
             text for of_group in zip(*texts, strict=True) for text in of_group
         ]  # the groups of a circuit together
+        watch.serialised()
+        found: list[Outcomes] = []
         deliveries = [
-            self._deliver(compiled, job, flat[cut], cut, number)
+            self._deliver(compiled, job, flat[cut], cut, number, watch, found)
             for number, cut in enumerate(cuts_of_at_most(len(flat), backend.circuits_per_job))
         ]
-        answers = [answer for delivery in deliveries for answer in delivery.answer]
         n_qubits = circuit.template.n_qubits
-        found = [outcomes(answer, n_qubits) for answer in answers]
         values = np.empty((len(angles), len(circuit.paulis)))
         for number, (group, masks) in enumerate(zip(circuit.groups, compiled.masks, strict=True)):
             of_group = self._sampled(found[number :: len(circuit.groups)], job, number)
             values[:, list(group.members)] = group_values(of_group, n_qubits, masks)
         shape = (job.n_samples, job.n_displacements, len(circuit.paulis))
-        return self._result(circuit, job, values.reshape(shape), deliveries, len(flat), started_at)
+        return self._result(circuit, job, values.reshape(shape), deliveries, len(flat), started_at, watch)
+
+    def target_of(self, compiled: CompiledCircuit, job: Job) -> str | None:
+        """The target that a submission of `job` is under way at; None: nothing is, and any may be asked."""
+        n_circuits = job.n_samples * job.n_displacements * len(compiled.templates)
+        for number in range(len(cuts_of_at_most(n_circuits, self._backend.circuits_per_job))):
+            entry = self._submitter.under_way(_digest(self._run_token, self._origin(job, number)))
+            if entry is not None:
+                return entry.target
+        return None
 
     def close(self) -> None:
         """End every wait and the connection. What is under way at IonQ stays in the book."""
@@ -115,9 +149,16 @@ class IonQSession:
         self._client.close()
 
     def _deliver(
-        self, compiled: CompiledCircuit, job: Job, texts: Sequence[str], cut: slice, number: int
+        self,
+        compiled: CompiledCircuit,
+        job: Job,
+        texts: Sequence[str],
+        cut: slice,
+        number: int,
+        watch: JobStopwatch,
+        found: list[Outcomes],
     ) -> Delivery:
-        """One submission, the circuits `cut` of the job's."""
+        """One submission, the circuits `cut` of the job's; their outcomes are added to `found`."""
         backend, n_groups = self._backend, len(compiled.templates)
         origin = self._origin(job, number)
         shots = _ANY_SHOTS if job.shots is None else job.shots
@@ -138,22 +179,44 @@ class IonQSession:
             metadata = {TOKEN_KEY: token, ORIGIN_KEY: origin}
             return submission_body(texts, n_qubits, settings, NAME_PREFIX + token, metadata)
 
-        return self._submitter.run(
-            Submission(
-                token=_digest(self._run_token, origin),
-                body=body,
-                n_circuits=len(texts),
-                is_batch=len(texts) > 1,
-                micro_dollars=job_price(backend.price, counts, shots, backend.is_mitigated),
-                shots=shots,
-                target=backend.target,
-            )
+        def question() -> str:
+            source = Source(backend.target, backend.noise, backend.gateset, backend.is_mitigated)
+            return question_text(source, backend.is_exact, compiled.circuit, job, cut.start, len(texts))
+
+        checked: list[Outcomes] = []
+
+        def check(answer: Answer) -> None:
+            checked[:] = [outcomes(one, n_qubits) for one in answer]
+
+        submission = Submission(
+            token=_digest(self._run_token, origin),
+            body=watch.timed(body),
+            n_circuits=len(texts),
+            is_batch=len(texts) > 1,
+            micro_dollars=job_price(backend.price, counts, shots, backend.is_mitigated),
+            shots=shots,
+            target=backend.target,
+            check=check,
+            question=None if backend.book is None else question,
         )
+        delivery = keep_at(
+            lambda: self._submitter.run(submission), self._clock, self._persistence, self._jitter
+        )
+        watch.delivered(delivery.latency)
+        if not checked:  # it was in the book already
+            check(delivery.answer)
+        found += checked
+        return delivery
 
     def _origin(self, job: Job, number: int) -> str:
         """Names what submission `number` of a job asks: the same for the same circuits at the same place of a run of the same seed."""
         backend = self._backend
-        asked = (backend.target, backend.noise, backend.gateset, backend.error_mitigation)
+        asked = (
+            ",".join(backend.pool) or backend.target,
+            backend.noise,
+            backend.gateset,
+            backend.error_mitigation,
+        )
         return _digest(repr(asked), job.job_id, str(number))
 
     def _sampled(self, found: Sequence[Outcomes], job: Job, number: int) -> Sequence[Outcomes]:
@@ -178,13 +241,17 @@ class IonQSession:
         deliveries: Sequence[Delivery],
         n_sent: int,
         started_at: float,
+        watch: JobStopwatch,
     ) -> JobResult:
+        variances = None if job.shots is None else mean_variances(circuit, values, job.shots)
+        phases = watch.decoded()
         finished_at = time.time()
         n_circuits = n_sent if job.shots is not None else job.n_samples * job.n_displacements
+        target = self._backend.target
         return JobResult(
             job_id=job.job_id,
             values=values,
-            variances=None if job.shots is None else mean_variances(circuit, values, job.shots),
+            variances=variances,
             jacobian=None,
             n_circuits=n_circuits,
             n_shots=n_circuits * (job.shots or 0),
@@ -194,7 +261,8 @@ class IonQSession:
             started_at=started_at,
             finished_at=finished_at,
             worker="",
-            backend=f"{self._backend.name}:{self._backend.target}",
+            backend=f"{self._backend.name}:{'+'.join(dict.fromkeys(d.target or target for d in deliveries))}",
+            phases=phases,
         )
 
 
@@ -209,18 +277,13 @@ def patience_of(backend: IonQBackend) -> Patience:
     On this machine a process that was about to send a job is gone when its book or its actor is; across a network it may be alive and
     only out of our sight, so there its calls are waited for as well.
     """
-    usual, lookup = Patience(), backend.lookup_seconds
+    lookup = backend.lookup_seconds
     is_here = resolve_endpoint(backend.host, backend.allow_cloud).is_loopback
-    return replace(usual, grace=lookup, takeover=lookup if is_here else max(lookup, usual.takeover))
+    takeover = lookup if is_here else lookup + limits_of(backend).longest_call
+    return Patience(grace=lookup, takeover=takeover)
 
 
-def all_angles(job: Job) -> np.ndarray:
-    """Angles of every circuit of a job, float64 [S D, K], radians: the displacements of the first sample first."""
-    rows = job.displacements
-    n_samples, n_rows = job.n_samples, len(rows)
-    table = np.repeat(job.shared_angles[None], n_samples, axis=0)
-    table[:, job.data_columns] = job.data_angles
-    table = np.repeat(table[:, None], n_rows, axis=1)
-    row = np.repeat(np.arange(n_rows), np.diff(rows.indptr))
-    table[:, row, rows.angles] += rows.deltas  # an angle occurs at most once in a row
-    return table.reshape(n_samples * n_rows, -1)
+def limits_of(backend: IonQBackend) -> Limits:
+    """How long the backend's calls may take."""
+    seconds = backend.request_seconds
+    return Limits(connect=seconds / 3, read=seconds, total=4 * seconds)

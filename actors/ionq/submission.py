@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, Protocol
 
 from actors.ionq.book import Book
 from actors.ionq.book_file import AnswerMissingError
-from actors.ionq.book_ledger import Entry
+from actors.ionq.book_ledger import BookStateError, Entry
 from actors.ionq.clock import Clock
 from actors.ionq.errors import (
     IonQError,
@@ -37,6 +37,7 @@ from actors.ionq.errors import (
     UnavailableError,
 )
 from actors.ionq.job_status import JobStatus
+from actors.ionq.polling import Polling
 from orchestrator.errors import InputError
 
 # After these a POST has provably made no job. Any other exception leaves the reservation, and with it the look-up, in place.
@@ -83,6 +84,8 @@ class Submission:
         micro_dollars: what it costs, in 1e-6 US dollars; reserved before and charged after.
         shots, target: for the book.
         sharpen: how IonQ puts error-mitigated results together; None: its default.
+        check: raises BadAnswerError where an answer is of no use; it is not recorded then, and can be asked for again.
+        question: writes what is asked, as it is kept beside the answer; None: nothing is kept.
     """
 
     token: str
@@ -93,6 +96,8 @@ class Submission:
     shots: int | None = None
     target: str | None = None
     sharpen: bool | None = None
+    check: Callable[[Answer], None] | None = None
+    question: Callable[[], str] | None = None
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,7 @@ class Patience:
 
     Attributes:
         first_poll, max_poll, growth: the first and the largest time between two looks at a job, and the factor between.
-            An answer is noticed at most (growth - 1) of the waiting time late.
+            See `actors.ionq.polling`.
         grace: how long an accepted job may stay out of IonQ's list and lookups. It must be longer than a request can be under way after its
             sender is gone, or has given up.
         takeover: the same for a job that another process was about to send, if that process may be alive and only out of our sight: longer
@@ -145,12 +150,14 @@ class Delivery:
         token: the token under which it was answered.
         micro_dollars: what it cost, whenever that was paid, so that the sum over a run's work is its bill however often it was resumed.
         latency: None if the answer was in the book already.
+        target: who answered it, as far as the book was told.
     """
 
     answer: Answer
     token: str
     micro_dollars: int
     latency: Latency | None
+    target: str | None = None
 
 
 class Submitter:
@@ -168,6 +175,7 @@ class Submitter:
         self._book = book
         self._clock = clock
         self._patience = patience or Patience()
+        self._polling = Polling(self._patience.first_poll, self._patience.max_poll, self._patience.growth)
         self._sent_here: set[str] = set()  # reserved by us, and no call of ours is sending them any more
 
     def run(self, submission: Submission) -> Delivery:
@@ -182,7 +190,12 @@ class Submitter:
         """
         token, entry, answer = self._where_it_stands(submission.token)
         if answer is not None:
-            return Delivery(answer, token, entry.micro_dollars if entry is not None else 0, None)
+            price, target = (0, None) if entry is None else (entry.micro_dollars, entry.target)
+            return Delivery(answer, token, price, None, target)
+        if entry is not None and entry.state != "completed" and entry.target not in (None, submission.target):
+            raise BookStateError(
+                f"submission {token} is under way at {entry.target}, and was to be asked of {submission.target}"
+            )
         begin = self._clock.now()
         job_id = self._job_id(token, entry, submission)
         submitted_at = self._clock.now()
@@ -190,7 +203,8 @@ class Submitter:
         seen_at = self._clock.now()
         price = submission.micro_dollars if entry is None else entry.micro_dollars
         answer = self._results(token, status, submission, price)
-        self._book.completed(token, price, answer)
+        question = None if submission.question is None else submission.question()
+        self._book.completed(token, price, answer, question)
         latency = Latency(
             submitted_at - begin,
             seen_at - submitted_at,
@@ -198,7 +212,16 @@ class Submitter:
             _difference(status.started_at, status.submitted_at),
             _difference(status.completed_at, status.started_at),
         )
-        return Delivery(answer, token, price, latency)
+        return Delivery(answer, token, price, latency, submission.target if entry is None else entry.target)
+
+    def under_way(self, first_token: str) -> Entry | None:
+        """What the book says of a submission that is reserved or sent and not answered; None if nothing is. No answer is read for it."""
+        token = first_token
+        while (entry := self._book.look(token)) is not None:
+            if entry.state in ("reserved", "submitted"):
+                return entry
+            token = next_token(token)
+        return None
 
     def _where_it_stands(self, first_token: str) -> tuple[str, Entry | None, Answer | None]:
         """The first token of the sequence that is not used up, its entry if it is under way or done, and its recorded answer."""
@@ -273,8 +296,8 @@ class Submitter:
     def _completed_job(self, token: str, job_id: str) -> JobStatus:
         """Wait until the job is completed."""
         begin = self._clock.now()
-        delay = self._patience.first_poll
         status: JobStatus | None = None
+        pauses = self._polling.pauses()
         while True:
             try:
                 status = self._client.job(job_id)
@@ -283,14 +306,15 @@ class Submitter:
                     raise
             if status is not None:
                 if status.is_completed:
+                    self._polling.ended(_difference(status.completed_at, status.submitted_at))
                     return status
                 self._release_if_unsuccessful(token, status)
-            if self._clock.now() + delay - begin > self._patience.job:
+            pause = next(pauses)
+            if self._clock.now() + pause - begin > self._patience.job:
                 state = status.status if status else "unknown"
                 waited = f"the job is still {state} after {self._clock.now() - begin:.0f} s"
                 raise JobTimeoutError(waited, job_id=job_id)
-            self._clock.sleep(delay)
-            delay = min(self._patience.growth * delay, self._patience.max_poll)
+            self._clock.sleep(pause)
 
     def _release_if_unsuccessful(self, token: str, status: JobStatus) -> None:
         """Free the money of a job that failed or was canceled, which IonQ does not charge, and raise."""
@@ -302,7 +326,7 @@ class Submitter:
 
     def _results(self, token: str, status: JobStatus, submission: Submission, price: int) -> Answer:
         try:
-            return self._client.results(
+            answer = self._client.results(
                 status.job_id,
                 submission.is_batch,
                 submission.n_circuits,
@@ -313,6 +337,9 @@ class Submitter:
             # One circuit failed in a job that IonQ calls completed and may charge: its money counts as spent, for no answer.
             self._book.completed(token, price, [])
             raise
+        if submission.check is not None:
+            submission.check(answer)
+        return answer
 
 
 def next_token(token: str) -> str:

@@ -51,6 +51,11 @@ class Limits:
     max_delay: float = 2.0
     max_retry_after: float = 60.0
 
+    @property
+    def longest_call(self) -> float:
+        """What a call can take in all."""
+        return self.total + self.connect + 2 * self.read
+
 
 @dataclass(frozen=True)
 class Answer:

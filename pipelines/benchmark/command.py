@@ -1,4 +1,4 @@
-"""What ``qfleet benchmark engine``, ``overhead`` and ``gradients`` do: read options, measure, print."""
+"""What ``qfleet benchmark engine``, ``overhead``, ``gradients`` and ``ionq`` do: read options, measure, print."""
 
 from __future__ import annotations
 
@@ -28,6 +28,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         from pipelines.benchmark import gradients
 
         return gradients.run(options)
+    if options.what == "ionq":
+        from pipelines.benchmark import ionq
+
+        return ionq.run(options)
     return _engine(options)
 
 

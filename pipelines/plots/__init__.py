@@ -1,4 +1,4 @@
-"""Pictures of a run: training curves, fleet timeline, circuit, confusion matrix, predictions.
+"""Pictures of a run: training curves, fleet timeline, latency, circuit, confusion matrix, predictions.
 
 Every function takes plain figures, writes one file (PNG, SVG or PDF, by its suffix) and returns the matplotlib Figure. Figures are
 made without pyplot, so nothing global changes and any thread may draw. Colours are those of Okabe and Ito, told apart by everybody.
@@ -7,6 +7,7 @@ Importing this costs little: matplotlib and cirq come with the first picture tha
 
 from pipelines.plots.circuit import circuit_diagram
 from pipelines.plots.gates import DrawnGate, circuit_text, drawn_gates, labelled_circuit
+from pipelines.plots.latency import latency
 from pipelines.plots.reconstruction import fidelities, reconstructed_images
 from pipelines.plots.scores import confusion_matrix, predictions
 from pipelines.plots.timeline import fleet_timeline
@@ -21,6 +22,7 @@ __all__ = [
     "fidelities",
     "fleet_timeline",
     "labelled_circuit",
+    "latency",
     "predictions",
     "reconstructed_images",
     "training_curves",

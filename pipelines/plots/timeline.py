@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,7 +33,7 @@ _N_SLICES = 1600
 
 
 def fleet_timeline(
-    records: Iterable[tuple[str, str, float, float]], path: str | Path, *, title: str = "", subtitle: str = ""
+    records: Iterable[tuple[Any, ...]], path: str | Path, *, title: str = "", subtitle: str = ""
 ) -> Figure:
     """When each actor was computing, and the share of the fleet that was.
 
@@ -41,10 +41,10 @@ def fleet_timeline(
     of thousands of jobs cost no more to draw than ten, and gaps shorter than a pixel still show as lighter shade.
 
     Args:
-        records: (worker, job_id, started_at, finished_at), Unix seconds, in any order.
+        records: (worker, job_id, started_at, finished_at, ...), Unix seconds, in any order: spans of a dispatcher.
     """
     spans: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for worker, _job_id, started_at, finished_at in records:
+    for worker, _job_id, started_at, finished_at, *_ in records:
         spans[worker].append((started_at, max(finished_at, started_at)))
     if not spans:
         figure = new_figure(10, 2.4)
