@@ -86,12 +86,14 @@ PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
+SkippedShare = Annotated[float, Field(gt=0, lt=1)]
 ThreadCount = Annotated[int | str, BeforeValidator(_thread_count)]
 IntTuple = Annotated[tuple[int, ...], Field(strict=False)]
 ShotLevels = Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(strict=False)]
 Selection = Annotated[tuple[int | str, ...], Field(strict=False)]
 LayerNames = Annotated[tuple[LayerName, ...], Field(strict=False, min_length=1)]
 Shape = Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1, max_length=2)]
+NoiseScales = Annotated[tuple[float, ...], Field(strict=False)]
 StrTuple = Annotated[tuple[str, ...], Field(strict=False)]
 Pair = Annotated[tuple[int, int], Field(strict=False)]
 Pairs = Annotated[tuple[Pair, ...], Field(strict=False)]
@@ -506,7 +508,7 @@ class BackendConfig(Section):
     name: BackendName = Field(
         "ideal",
         description="ideal (batched state-vector engine) | noisy (with a noise model) | cirq (cirq's simulator, the reference) | ionq "
-        "(IonQ's API, or the emulator of it).",
+        "(IonQ's API, or the emulator of it) | recorded (what a run has paid for, see qfleet replay).",
     )
     shots: PositiveInt | None = Field(
         None, description="Repetitions of each circuit; none: exact expectation values."
@@ -521,12 +523,41 @@ class BackendConfig(Section):
         min_length=1,
         description="ionq: simulator | qpu.aria-1 | qpu.forte-1 | ...; see qfleet quote.",
     )
+    targets: StrTuple = Field(
+        (),
+        description="ionq: several targets that share the jobs of a run, in place of target, e.g. ['qpu.aria-1', 'qpu.forte-1'].",
+    )
+    share_by: Literal["speed", "price", "quality"] = Field(
+        "speed",
+        description="ionq with targets: a job goes where it is expected to be done soonest, by measured speed; price: soonest times its "
+        "price; quality: soonest times the shots that the target's gate errors cost.",
+    )
     gateset: Literal["qis", "native"] = Field(
         "qis", description="ionq: gates as IonQ compiles them, or Aria's native ones, compiled here."
     )
     error_mitigation: bool | None = Field(
         None,
         description="ionq: debiasing, at least 500 shots; none: the target's default, which on a QPU is on.",
+    )
+    noise_scales: NoiseScales = Field(
+        (),
+        description="Zero-noise extrapolation from circuits whose gates are folded to scale their noise by these factors, e.g. [1, 3, 5]; "
+        "empty: off.",
+    )
+    extrapolation: Literal["linear", "richardson"] = Field(
+        "linear",
+        description="With noise_scales: the straight line of least squares, or the polynomial through all of them.",
+    )
+    noise_folding: Literal["two_qubit", "all"] = Field(
+        "two_qubit",
+        description="With noise_scales: fold the gates on two or more qubits (all, where there are none), or all gates.",
+    )
+    readout_mitigation: bool = Field(
+        False,
+        description="Measure how often each qubit is misread, with two circuits a session, and correct expectation values for it.",
+    )
+    calibration_shots: int = Field(
+        4096, ge=2, description="With readout_mitigation: shots of each of the two circuits."
     )
     circuits_per_job: PositiveInt = Field(
         100,
@@ -540,10 +571,39 @@ class BackendConfig(Section):
         description="ionq: how long an accepted job may take to show up in the list of jobs. A submission whose outcome is unknown is "
         "looked up for so long before it is sent again.",
     )
+    request_seconds: PositiveFloat = Field(
+        30.0, description="ionq: how long a request may stay unanswered before it counts as lost."
+    )
+    outage_seconds: NonNegativeFloat = Field(
+        3600.0,
+        description="ionq: how long a job is kept at while IonQ fails or cannot be reached, before that counts as a failure. "
+        "The fleet tries a job four times.",
+    )
     host: str | None = Field(
         None, description="ionq: URL of the API; none: IONQ_REMOTE_HOST if set, else IonQ's cloud."
     )
     allow_cloud: bool = Field(False, description="ionq: let circuits leave this machine.")
+    record: str | None = Field(
+        None,
+        min_length=1,
+        description="recorded: folder of the run whose paid answers are served; see qfleet replay.",
+    )
+    then: BackendName | None = Field(
+        None,
+        description="recorded: backend that answers what is not recorded, e.g. noisy; none: the run stops there.",
+    )
+    on_failure: Literal["stop", "skip_samples", "simulate"] = Field(
+        "stop",
+        description="What follows in training when a job has failed for good: stop; leave its samples out of the batch; have it "
+        "answered by a simulator, see fallback.",
+    )
+    max_skipped: SkippedShare = Field(
+        0.5, description="Largest share of a batch that may be left out by on_failure = 'skip_samples'."
+    )
+    fallback: BackendName | None = Field(
+        None,
+        description="Simulator for on_failure = 'simulate'; none: noisy with the target's noise model if it has one, else ideal.",
+    )
     precision: Literal["double", "single"] = Field(
         "double", description="Floating-point precision of the simulation, for backends that have both."
     )
@@ -552,6 +612,27 @@ class BackendConfig(Section):
         description="Threads of each backend session, for backends that take them; auto: the whole CPUs reserved for an actor "
         "(fleet.cpus_per_actor), in this process one.",
     )
+
+    @model_validator(mode="after")
+    def _failures_and_targets_agree(self) -> Self:
+        if self.fallback is not None and self.on_failure != "simulate":
+            raise ConfigError(
+                "backend.fallback",
+                self.fallback,
+                f"backend.on_failure = {self.on_failure!r} uses none; set it to 'simulate', or leave fallback out",
+                "none",
+            )
+        if self.fallback == "ionq":
+            raise ConfigError(
+                "backend.fallback", self.fallback, "must be a simulator of this machine", "noisy"
+            )
+        if self.targets and (len(self.targets) < 2 or len(set(self.targets)) < len(self.targets)):
+            raise ConfigError(
+                "backend.targets",
+                list(self.targets),
+                "two different targets or more share the jobs of a run; for one, set backend.target",
+            )
+        return self
 
 
 class FleetConfig(Section):

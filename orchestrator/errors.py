@@ -82,6 +82,10 @@ class ExecutionError(QfleetError):
     """A backend answered with a failure, or with something that is not a result."""
 
 
+class UnanswerableJobError(QfleetError):
+    """One job will not be answered, however often it is tried; others may be."""
+
+
 class BudgetError(QfleetError):
     """A job would cost more than is left under ``budget.max_usd``; it was not sent, and nothing was reserved for it.
 
@@ -110,6 +114,35 @@ class BudgetError(QfleetError):
         return (
             f"budget.max_usd = {cap}: a job of ${asked} would go beyond it; ${spent} are spent, ${reserved} reserved for jobs in "
             f"flight, ${left} left"
+        )
+
+
+class NotRecordedError(QfleetError):
+    """A replay has come to circuits that were never run: its record ends here.
+
+    Args:
+        run: name of the recorded run.
+        n_missing: circuits that are not recorded; n_asked: of so many. n_short: of the missing, those recorded with too few shots.
+        target, micro_dollars: what running them would cost there, in 1e-6 USD.
+    """
+
+    def __init__(
+        self, run: str, n_missing: int, n_asked: int, n_short: int, target: str, micro_dollars: int
+    ) -> None:
+        super().__init__(run, n_missing, n_asked, n_short, target, micro_dollars)
+        self.run = run
+        self.n_missing = n_missing
+        self.n_asked = n_asked
+        self.n_short = n_short
+        self.target = target
+        self.micro_dollars = micro_dollars
+
+    def __str__(self) -> str:
+        short = f" ({self.n_short:,} with too few shots)" if self.n_short else ""
+        price = f"{self.micro_dollars / 1e6:,.6f}".rstrip("0").rstrip(".")
+        return (
+            f"{self.n_missing:,} of the {self.n_asked:,} circuits asked for next are not in the record of {self.run}{short}; "
+            f"on {self.target} they would cost ${price}"
         )
 
 

@@ -10,10 +10,11 @@ import functools
 import hashlib
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
-from orchestrator.errors import ExecutionError
+from orchestrator.errors import ExecutionError, QfleetError
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,6 +148,31 @@ class Job:
         )
 
 
+class JobPhases(NamedTuple):
+    """Where the time of one job went that a service answered. The first six add up to all of it; everything in seconds.
+
+    Attributes:
+        serialise: angles and circuits to the text that is sent.
+        submit: until the service's name of the job is on record; looking up, recording, and attempts that failed included.
+        queue, execution: by the service's clock, as far as they passed while this job was waited for; all that waiting is `queue` where
+            the service gives no times.
+        fetch: noticing that it is done, and fetching and recording the answer.
+        decode: from the answer to expectation values.
+        processor_before, processor_after: processor time of the job's thread, until its answer had come and from then on.
+        is_served: nothing was asked of the service; the answer had been recorded before.
+    """
+
+    serialise: float
+    submit: float
+    queue: float
+    execution: float
+    fetch: float
+    decode: float
+    processor_before: float = 0.0
+    processor_after: float = 0.0
+    is_served: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class JobResult:
     """The answer to a job.
@@ -163,6 +189,7 @@ class JobResult:
         started_at, finished_at: Unix time in seconds on the worker.
         worker, backend: who computed it, and with what.
         sent_at: Unix time in seconds on the driver when the job had been handed to the worker, filled in by the dispatcher.
+        phases: where its time went, from backends that ask a service; else None.
     """
 
     job_id: str
@@ -179,6 +206,18 @@ class JobResult:
     worker: str
     backend: str
     sent_at: float = 0.0
+    phases: JobPhases | None = None
+
+
+class FailedJob(NamedTuple):
+    """What a dispatcher says of a job that it has given up, where it is asked to go on with the others.
+
+    Attributes:
+        job_id: as of the job. error: what it was given up for.
+    """
+
+    job_id: str
+    error: QfleetError
 
 
 def check_result(job: Job, result: object, n_paulis: int) -> JobResult:

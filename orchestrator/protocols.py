@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 from orchestrator.circuits.measured import MeasuredCircuit
 from orchestrator.errors import InputError
-from orchestrator.jobs import Job, JobResult
+from orchestrator.jobs import FailedJob, Job, JobPhases, JobResult
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class Capabilities:
         is_paid: circuits cost money.
         jobs_in_flight: jobs that one session answers at the same time, each on a thread of its own; worth while where it mostly waits.
         circuits_per_job: the most circuits a job may hold; None: jobs are cut by measured speed.
+        variance_factor: by which covariances of values from the same shots exceed those of plain means over the shots: more than 1 where a
+            value is put together from several circuits, see docs/mitigation.md.
     """
 
     is_exact: bool
@@ -32,6 +34,7 @@ class Capabilities:
     is_paid: bool = False
     jobs_in_flight: int = 1
     circuits_per_job: int | None = None
+    variance_factor: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("jobs_in_flight", "circuits_per_job"):
@@ -100,12 +103,20 @@ class DispatcherStats:
 
 
 class JobSpan(NamedTuple):
-    """One job on one worker; times in Unix seconds."""
+    """One job on one worker; times in Unix seconds.
+
+    Attributes:
+        started_at, finished_at: on the worker.
+        asked_at: on the driver, when `Dispatcher.run` was given it: the same for all jobs of one call.
+        phases: where its time went, from backends that ask a service.
+    """
 
     worker: str
     job_id: str
     started_at: float
     finished_at: float
+    asked_at: float = 0.0
+    phases: JobPhases | None = None
 
 
 class Dispatcher(Protocol):
@@ -130,6 +141,14 @@ class Dispatcher(Protocol):
 
         Raises:
             ExecutionError: a job failed more often than the retry policy allows; FleetError: no worker is left.
+        """
+        ...
+
+    def run_all(self, jobs: Sequence[Job]) -> Iterator[JobResult | FailedJob]:
+        """As `run`, but a job that is given up for a reason of its own is yielded as a `FailedJob`, and the others go on.
+
+        Raises:
+            QfleetError: what stands in the way of every job: the budget, the book, the API key, the fleet.
         """
         ...
 

@@ -79,6 +79,7 @@ BACKENDS = {
     "cirq": "actors.backends.cirq_simulator:CirqBackend",
     "noisy": "actors.backends.noisy:NoisyBackend",
     "ionq": "actors.backends.ionq:IonQBackend",
+    "recorded": "actors.backends.recorded:RecordedBackend",
 }
 NOISE_MODELS = {
     "aria-1": "actors.noise.presets:aria_1",

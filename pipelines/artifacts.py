@@ -5,15 +5,22 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
+from actors.ionq.record import Record
+from orchestrator.config import BackendConfig
 from orchestrator.losses.base import Task
+from orchestrator.protocols import JobSpan
 from orchestrator.training.state import TrainState
 from pipelines import plots
+from pipelines.data.circuit_log import write_circuit_log
 from pipelines.data.datasets import dataset_summary
 from pipelines.evaluate import Scores
+from pipelines.latency import LatencyReport, write_spans
 from pipelines.report import headline, run_parameters, time_shares
 from pipelines.run_folder import RunFolder
 from pipelines.run_setup import PreparedRun
+from pipelines.spending import has_book
 from pipelines.tracking.journal import read_history
 from pipelines.tracking.provenance import environment_text, provenance_tags
 from pipelines.tracking.tracker import Tracker
@@ -22,6 +29,7 @@ from pipelines.tracking.tracker import Tracker
 def start_tracker(folder: RunFolder, run: PreparedRun, on_warning: Callable[[str], None]) -> Tracker:
     """A started tracker that has been told the parameters, tags, data set and inputs of the run."""
     tags = provenance_tags(run.config.backend.name) | {"gradient.rule": run.task.rule.name}
+    tags |= replay_tags(run.config.backend)
     tracker = Tracker(
         folder.path,
         run.config.tracking,
@@ -46,13 +54,22 @@ def start_tracker(folder: RunFolder, run: PreparedRun, on_warning: Callable[[str
     return tracker
 
 
+def replay_tags(backend: BackendConfig) -> dict[str, str]:
+    """MLflow tags of a run that is served from another one's record; none of any other run."""
+    if backend.record is None:
+        return {}
+    tags = {"replay_of": Path(backend.record).name}
+    return tags if backend.then is None else tags | {"replay_then": backend.then}
+
+
 def log_outcome(
     tracker: Tracker,
     folder: RunFolder,
     run: PreparedRun,
     state: TrainState,
     scores: Scores | None,
-    spans: Sequence[tuple[str, str, float, float]],
+    spans: Sequence[JobSpan],
+    latency: LatencyReport | None = None,
 ) -> None:
     """Draw the plots into the run's folder and log them, the last checkpoint and the model."""
     model = run.task.model
@@ -73,6 +90,11 @@ def log_outcome(
     files = ["training.png", "fleet_timeline.png", "circuit.png", "circuit.txt"]
     if scores is not None:
         files.append(_draw_scores(folder, scores, run.data.task))
+    if latency is not None:
+        files += _write_latency(folder, latency, spans)
+    if has_book(folder):
+        files.append("circuits.parquet")
+        write_circuit_log(path / files[-1], Record(folder.path).submissions(), run.config.run.seed)
     if explain := getattr(run.task.rule, "explain", None):
         files += _write_choices(folder, history, explain)
     for name in files:
@@ -111,6 +133,18 @@ def _write_choices(
         for step, notes in sorted(by_step.items()):
             table.writerow({"step": step, "reason": explain(notes), **notes})
     return [name]
+
+
+def _write_latency(folder: RunFolder, report: LatencyReport, spans: Sequence[JobSpan]) -> list[str]:
+    """Latency of the jobs as a plot, as figures, and job by job."""
+    name = "latency"
+    folder.write_json(f"artifacts/{name}.json", report.to_json())
+    write_spans(spans, folder.artifacts / f"{name}.csv")
+    scenarios = {"as it was": report.measured_seconds, "replayed": report.replayed_seconds, **report.what_if}
+    plots.latency(
+        report.phases, scenarios, folder.artifacts / f"{name}.png", title=folder.name, subtitle=report.jobs_text(),
+    )  # fmt: skip
+    return [f"{name}.png", f"{name}.json", f"{name}.csv"]
 
 
 def _draw_scores(folder: RunFolder, scores: Scores, task: Task) -> str:

@@ -89,6 +89,7 @@ class Metrics(Callback):
         self._dispatcher = dispatcher
         # On resume, the totals of the checkpoint's step may not have been journaled; if they have, this changes nothing.
         self._waiting = (state.step, state.totals) if state.step else None
+        self._is_tagged = False
 
     def on_step(self, report: StepReport, state: TrainState) -> None:
         """Loss, gradient and times of a step."""
@@ -106,6 +107,10 @@ class Metrics(Callback):
         }
         if report.gradient_noise:
             metrics["gradient/noise"] = report.gradient_noise
+        if report.samples_skipped:
+            metrics["fleet/samples_skipped"] = report.samples_skipped
+        if report.jobs_simulated:
+            metrics["fleet/jobs_simulated"] = report.jobs_simulated
         metrics |= {
             f"rule/{key}": value for key, value in report.notes.items() if isinstance(value, (int, float))
         }
@@ -141,7 +146,12 @@ class Metrics(Callback):
                 "shots/total": totals.n_shots,
                 "cost/usd": totals.cost_usd,
             }
+            for target, n_jobs in totals.jobs_by_target.items():
+                named[f"fleet/jobs.{target.removeprefix('ionq:').replace(':', '-')}"] = n_jobs
             self._tracker.log_metrics(named, step)
+            if totals.jobs_simulated and not self._is_tagged:
+                self._tracker.set_tags({"fallback": "true"})
+                self._is_tagged = True
 
 
 class Money(Callback):

@@ -98,10 +98,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     quote.add_argument("--rule", nargs="+", metavar="NAME", help="gradient rules (default: all)")
 
+    _add_rehearse(commands)
+
     resume = _command(commands, "resume", "continue a run from its last checkpoint")
     _add_run(resume)
     _add_actors(resume)
     _add_spending(resume)
+
+    reconcile = _command(commands, "reconcile", "what IonQ charged for a run, beside what was booked")
+    _add_run(reconcile)
+
+    _add_replay(commands)
 
     evaluate = _command(commands, "evaluate", "score the best parameters of a run")
     _add_run(evaluate)
@@ -158,6 +165,66 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_benchmarks(benchmark.add_subparsers(title="benchmarks", dest="what", required=True, metavar="WHAT"))
     return parser
+
+
+def _add_replay(commands: Any) -> None:
+    replay = _command(commands, "replay", "train again on what a run has paid for, at no cost")
+    _add_run(replay)
+    _add_overrides(replay)
+    replay.add_argument("--shots", type=int, help="of each circuit, at most what is recorded (default: all)")
+    replay.add_argument(
+        "--then",
+        metavar="BACKEND",
+        help="simulator for what is not recorded, e.g. noisy (default: stop there)",
+    )
+    replay.add_argument(
+        "--along",
+        action="store_true",
+        help="keep to the recorded steps, and compare what is measured at each",
+    )
+    replay.add_argument(
+        "--export", metavar="FILE", help="write the recorded circuits to this .parquet file; train nothing"
+    )
+
+
+def _add_rehearse(commands: Any) -> None:
+    rehearse = _command(
+        commands, "rehearse", "before a paid run: time, cost and scores of many runs against the emulator"
+    )
+    rehearse.add_argument("config", help="TOML file, as for train")
+    _add_overrides(rehearse)
+    rehearse.add_argument("--runs", type=int, default=20, metavar="N", help="rehearsals (default: 20)")
+    rehearse.add_argument(
+        "--seed", type=int, default=0, help="of queue times, failures and shots (default: 0)"
+    )
+    rehearse.add_argument(
+        "--queue",
+        default="0",
+        metavar="S",
+        help="of every job; or median and 90th percentile: 120,900 (default: 0)",
+    )
+    rehearse.add_argument(
+        "--queue-from",
+        metavar="RUN",
+        help="queue times as an earlier run's jobs had them, in place of --queue",
+    )
+    rehearse.add_argument(
+        "--directory", default="runs", help="where the name of that run is looked up (default: runs)"
+    )
+    rehearse.add_argument(
+        "--execution", default="gates", metavar="S", help="of every job; or from its gates: gates (default)"
+    )
+    rehearse.add_argument(
+        "--latency", type=float, default=0.1, metavar="S", help="of every request (default: 0.1)"
+    )
+    rehearse.add_argument(
+        "--failures",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="of jobs that fail, e.g. 0.02 (default: 0)",
+    )
+    rehearse.add_argument("--faults", metavar="TOML", help="what else goes wrong, see docs/emulator.md")
 
 
 def _add_emulator(commands: Any) -> None:
@@ -224,7 +291,11 @@ def _add_benchmarks(benchmarks: Any) -> None:
     gradients.add_argument("--steps", type=int, default=60, help="steps of each training (default: 60)")
     gradients.add_argument("--plot", metavar="PATH", help="draw the losses, into this folder or file")
     _add_overrides(gradients)
-    for parser in (overhead, engine, gradients):
+    ionq = _command(benchmarks, "ionq", "steps and jobs on IonQ's emulator beside the latency of its jobs")
+    ionq.add_argument(
+        "--latency", type=float, default=0.2, metavar="S", help="that every job takes (default: 0.2)"
+    )
+    for parser in (overhead, engine, gradients, ionq):
         parser.set_defaults(module="pipelines.benchmark.command")
     _add_tables(benchmarks)
 

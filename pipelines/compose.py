@@ -7,16 +7,32 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
+from actors.mitigation.backend import Mitigated
+from actors.mitigation.settings import Mitigation
 from orchestrator.circuits.measured import MeasuredCircuit
 from orchestrator.config import BackendConfig, FleetConfig, TrainingConfig
 from orchestrator.coordinator import Coordinator
 from orchestrator.errors import CapabilityError, ConfigError
 from orchestrator.gradients.base import GradientRule
 from orchestrator.losses.base import Loss
+from orchestrator.planning.failures import FailurePolicy, GivenUpJobs
 from orchestrator.protocols import Backend, Capabilities, Dispatcher
 from orchestrator.registry import resolve
+
+_OF_ANY = (
+    "shots",
+    "noise_scales",
+    "extrapolation",
+    "noise_folding",
+    "readout_mitigation",
+    "calibration_shots",
+)
+"""Settings of ``config.backend`` that go with any backend."""
+_OF_FAILURES = ("on_failure", "max_skipped", "fallback")
+_OF_POOLS = ("targets", "share_by")
 
 
 def build_loss(config: TrainingConfig) -> Loss:
@@ -26,16 +42,80 @@ def build_loss(config: TrainingConfig) -> Loss:
 
 
 def build_backend(config: TrainingConfig) -> Backend:
-    """The backend; nothing is opened yet. It is given the settings of ``config.backend`` that its constructor takes.
+    """The backend, with error mitigation around it where some is wanted; nothing is opened yet. It is given the settings of
+    ``config.backend`` that its constructor takes.
 
     Raises:
-        ConfigError: it takes no such setting, and the configuration sets it; or more threads than an actor has CPUs.
+        ConfigError: it takes no such setting, and the configuration sets it; more threads than an actor has CPUs; or mitigation that
+            cannot be done.
     """
+    mitigation, inner = mitigation_of(config.backend), _plain_backend(config)
+    if not mitigation.is_on:
+        return inner
+    if config.backend.targets:
+        problem = "noise that is scaled or calibrated must be that of one machine; nearest valid: backend.target, or no mitigation"
+        raise ConfigError("backend.targets", list(config.backend.targets), problem)
+    return Mitigated(inner, mitigation, config.run.seed)
+
+
+def mitigation_of(backend: BackendConfig) -> Mitigation:
+    """The error mitigation that is configured.
+
+    Raises:
+        ConfigError: it cannot be done, or a setting belongs to some that is off.
+    """
+    found = Mitigation(
+        backend.noise_scales,
+        backend.extrapolation,
+        backend.noise_folding,
+        backend.readout_mitigation,
+        backend.calibration_shots,
+    )
+    defaults = BackendConfig()
+    for name, needs, is_on in (
+        ("extrapolation", "noise_scales = [1, 3, 5]", found.extrapolates),
+        ("noise_folding", "noise_scales = [1, 3, 5]", found.extrapolates),
+        ("calibration_shots", "readout_mitigation = true", found.readout),
+    ):
+        value, default = getattr(backend, name), getattr(defaults, name)
+        if value != default and not is_on:
+            raise ConfigError(f"backend.{name}", value, f"does nothing without backend.{needs}", str(default))
+    return found
+
+
+def _plain_backend(config: TrainingConfig) -> Backend:
+    is_pool = (
+        config.backend.targets and config.backend.name != "recorded"
+    )  # one record holds all targets of its run
+    return _pool(config) if is_pool else _single_backend(config)
+
+
+def _pool(config: TrainingConfig) -> Backend:
+    """Several targets as one backend."""
+    from actors.backends.pooled import PooledBackend
+
+    asked = config.backend
+    default = BackendConfig().target
+    if asked.name != "ionq":
+        problem = f"backend {asked.name!r} has no targets; nearest valid: backend.name = 'ionq'"
+        raise ConfigError("backend.targets", list(asked.targets), problem, "()")
+    if asked.target != default:
+        problem = "backend.targets names the targets; leave one of the two out"
+        raise ConfigError("backend.target", asked.target, problem, default)
+    members: list[Any] = []
+    for target in asked.targets:
+        alone = asked.model_copy(update={"target": target, "targets": ()})
+        members.append(_single_backend(config.model_copy(update={"backend": alone})))
+    pool: Any = PooledBackend(tuple(members), asked.share_by)
+    return cast(Backend, pool)
+
+
+def _single_backend(config: TrainingConfig) -> Backend:
     make = resolve("backend", config.backend.name)
     settings: dict[str, Any] = {
         name: getattr(config.backend, name)
         for name in BackendConfig.model_fields
-        if name not in ("name", "shots")
+        if name not in ("name", *_OF_ANY, *_OF_FAILURES, *_OF_POOLS)
     }
     settings["threads"] = n_threads(config)
     taken = inspect.signature(make).parameters
@@ -50,6 +130,8 @@ def build_backend(config: TrainingConfig) -> Backend:
                 "none" if default is None else str(default),
             )
     given = {name: value for name, value in settings.items() if name in taken and value is not None}
+    if "targets" in taken:
+        given["targets"] = config.backend.targets
     if "prices" in taken and config.budget.prices is not None:
         given["prices"] = config.budget.prices
     backend: Backend = make(**given)
@@ -61,7 +143,10 @@ def on_backend(config: TrainingConfig, name: str | None) -> TrainingConfig:
     if name is None or name == config.backend.name:
         return config
     taken = inspect.signature(resolve("backend", name)).parameters
-    kept = {key: getattr(config.backend, key) for key in config.backend.model_fields_set & {*taken, "shots"}}
+    kept = {
+        key: getattr(config.backend, key)
+        for key in config.backend.model_fields_set & {*taken, *_OF_ANY, *_OF_FAILURES}
+    }
     return config.model_copy(update={"backend": BackendConfig(**{**kept, "name": name})})
 
 
@@ -164,6 +249,60 @@ def report_on_stderr(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def build_coordinator(fleet: FleetConfig, backend: Backend) -> Coordinator:
-    """A coordinator over a started dispatcher."""
-    return Coordinator(build_dispatcher(fleet, backend), backend.capabilities, fleet.job_seconds)
+def build_coordinator(
+    fleet: FleetConfig, backend: Backend, failures: FailurePolicy | None = None
+) -> Coordinator:
+    """A coordinator over a started dispatcher; `failures`: what follows failed jobs, None: the end."""
+    return Coordinator(build_dispatcher(fleet, backend), backend.capabilities, fleet.job_seconds, failures)
+
+
+def failure_policy(config: TrainingConfig, given_up: GivenUpJobs) -> FailurePolicy:
+    """What follows in training when jobs fail for good. `given_up`: those of the run so far.
+
+    Raises:
+        ConfigError, CapabilityError: the simulator that would take their place cannot.
+    """
+    asked = config.backend
+    policy = FailurePolicy(asked.on_failure, asked.max_skipped, given_up=given_up)
+    if asked.on_failure != "simulate":
+        return policy
+    from actors.serial import SerialDispatcher
+
+    chosen = fallback_config(config)
+    name = chosen.backend.name + (f":{chosen.backend.noise}" if chosen.backend.noise else "")
+    return replace(policy, fallback=SerialDispatcher(build_backend(chosen)), fallback_name=name)
+
+
+def check_fallback(config: TrainingConfig) -> None:
+    """Refuse a simulator that could not take the place of failed jobs, before anything runs.
+
+    Raises:
+        ConfigError, CapabilityError: the text says why.
+    """
+    if config.backend.on_failure != "simulate":
+        return
+    can, shots = build_backend(fallback_config(config)).capabilities, config.backend.shots
+    if (shots is None and not can.is_exact) or (shots is not None and not can.has_shots):
+        raise CapabilityError("the simulator of backend.fallback does not take backend.shots as they are")
+
+
+def fallback_config(config: TrainingConfig) -> TrainingConfig:
+    """The configuration with the simulator that answers failed jobs.
+
+    Where none is named it has the noise model of the target, of the first of several, as far as there is one.
+    """
+    from actors.backends.ionq import NOISE_OF_TARGET
+
+    asked = config.backend
+    noise = asked.noise or NOISE_OF_TARGET.get(asked.targets[0] if asked.targets else asked.target)
+    name = asked.fallback or ("ideal" if noise is None else "noisy")
+    chosen = on_backend(config, name)
+    changes: dict[str, Any] = {"on_failure": "stop", "fallback": None}
+    if name == "noisy" and noise is not None:
+        changes["noise"] = noise
+    return chosen.model_copy(
+        update={
+            "backend": chosen.backend.model_copy(update=changes),
+            "fleet": config.fleet.model_copy(update={"dispatcher": "serial"}),
+        }
+    )

@@ -75,7 +75,7 @@ class Scores:
 
     Attributes:
         metrics: by tracking name: ``test/accuracy`` ...
-        actual, predicted: [S], class indices or values.
+        actual, predicted: [S], class indices or values; of the samples that were answered.
         class_names: None for regression.
         used: circuits, shots and dollars it took.
     """
@@ -106,15 +106,17 @@ def score(
     samples: Samples = getattr(prepared.data, split)
     if not len(samples.targets):
         raise InputError(f"the {split} split is empty: this run was trained with data.{split}_fraction = 0")
+    lost = np.zeros(len(samples.targets), bool)
     outputs, used = evaluate_samples(
         prepared.task.model, params, samples.features, coordinator,
-        shots=config.backend.shots, seed=config.run.seed, purpose=split,
+        shots=config.backend.shots, seed=config.run.seed, purpose=split, lost=lost,
     )  # fmt: skip
+    outputs, targets = outputs[~lost], samples.targets[~lost]
     loss = prepared.task.loss
     prefix = "val" if split == "validation" else split
     return Scores(
-        metrics={f"{prefix}/{name}": value for name, value in loss.metrics(outputs, samples.targets).items()},
-        actual=samples.targets,
+        metrics={f"{prefix}/{name}": value for name, value in loss.metrics(outputs, targets).items()},
+        actual=targets,
         predicted=loss.predict(outputs)["prediction"],
         class_names=prepared.data.class_names,
         used=used,

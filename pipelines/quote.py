@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from orchestrator.protocols import Capabilities
 if TYPE_CHECKING:
     import numpy as np
 
+    from orchestrator.circuits.measured import MeasuredCircuit
     from orchestrator.circuits.template import CircuitTemplate
     from orchestrator.costs.gate_counts import GateCounts
     from orchestrator.costs.quote import RunQuote, RunShape
@@ -39,7 +40,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """
     config = TrainingConfig.from_toml(options.config, options.set)
     catalogue = catalogue_of(config)
-    targets = options.target or sorted(catalogue.entries, key=lambda target: target != config.backend.target)
+    configured = config.backend.targets or (config.backend.target,)
+    targets = options.target or sorted(catalogue.entries, key=lambda target: target not in configured)
     for target in targets:
         catalogue.entry(target)
     from pipelines.quote_report import footer, sections
@@ -73,6 +75,8 @@ def settings_of(backend: BackendConfig, target: str | None = None) -> QuoteSetti
         is_mitigated=target != "simulator" if is_mitigated is None else is_mitigated,
         circuits_per_job=backend.circuits_per_job,
         shots=backend.shots,
+        calibration_shots=backend.calibration_shots if backend.readout_mitigation else None,
+        by_sample=backend.on_failure == "skip_samples",
     )
 
 
@@ -86,6 +90,15 @@ def ionq_gate_counts(target: str) -> GateCounter:
         return gate_counts(template, basis, gateset)
 
     return count
+
+
+def circuits_run_for(backend: BackendConfig) -> Callable[[MeasuredCircuit], list[MeasuredCircuit]]:
+    """What error mitigation runs in place of a circuit."""
+    from actors.mitigation.expansion import expand
+    from pipelines.compose import mitigation_of
+
+    mitigation = mitigation_of(backend)
+    return lambda circuit: [part.circuit for part in expand(circuit, mitigation)]
 
 
 def quote(run: PreparedRun, targets: Sequence[str], rules: Sequence[str] | None = None) -> dict[str, Any]:
@@ -104,20 +117,23 @@ def quote(run: PreparedRun, targets: Sequence[str], rules: Sequence[str] | None 
     priced: list[dict[str, Any]] = []
     for target in targets:
         settings = settings_of(run.config.backend, target)
-        pricer = PlanPricer(catalogue.entry(target), settings, ionq_gate_counts(target))
+        counter = ionq_gate_counts(target)
+        pricer = PlanPricer(catalogue.entry(target), settings, counter, circuits_run_for(run.config.backend))
         rows = [_row(demand, shape, pricer, cap) for demand in asked]
         priced.append(_about(run, pricer) | {"rules": rows})
     backend = run.config.backend
     return {
         "quote": True,
         "rule": _configured(run),
-        "target": backend.target,
+        "target": ", ".join(backend.targets) or backend.target,
         "steps": len(shape.batch_sizes),
         "epochs": shape.n_epochs,
         "least_epochs": shape.least_epochs,
         "shots": backend.shots,
         "gateset": backend.gateset,
         "error_mitigation": backend.error_mitigation,
+        "noise_scales": list(backend.noise_scales),
+        "readout_mitigation": backend.readout_mitigation,
         "circuits_per_job": backend.circuits_per_job,
         "budget_usd": run.config.budget.max_usd,
         "targets": priced,
@@ -227,7 +243,7 @@ def _row(asked: _Asked, shape: RunShape, pricer: PlanPricer, cap: int | None) ->
 def _figures(found: RunQuote, cap: int | None) -> dict[str, Any]:
     parts = {
         "step": found.step, "training": found.training, "validation": found.validation, "test": found.test,
-        "run": found.total,
+        "calibration": found.calibration, "run": found.total,
     }  # fmt: skip
     figures: dict[str, Any] = {name: _plain_bounds(bounds) for name, bounds in parts.items()}
     return figures | {"steps_within_budget": None if cap is None else found.steps_within(cap)}

@@ -85,7 +85,9 @@ def _runs(target: Figures, outcome: Figures) -> Section:
                 "training": in_dollars(training["usd"]),
                 "all of it": in_dollars(whole["usd"]),
             }
-    for part in ("validation", "test") if rows else ():
+    for part in ("validation", "test", "calibration") if rows else ():
+        if part == "calibration" and not rows[0][1][part]["circuits"]:
+            continue
         for label, end in _ends(f"{part} alone", rows[0][1], part):
             alone = _at(rows[0][1][part], end)
             found[label] = {
@@ -152,6 +154,8 @@ def _assumed(outcome: Figures) -> Section:
         "circuits a job": f"at most {outcome['circuits_per_job']}",
         "gate set": outcome["gateset"],
         "error mitigation": _MITIGATION[outcome["error_mitigation"]],
+        "circuits at noise scales": ", ".join(f"{scale:g}" for scale in outcome["noise_scales"]),
+        "readout mitigation": "two circuits, once a run" if outcome["readout_mitigation"] else "",
         "failures": "jobs that fail are free, and nothing is sent twice",
         "epochs": str(outcome["epochs"]),
     }

@@ -12,7 +12,8 @@ from typing import Any
 from orchestrator.errors import InputError
 from orchestrator.phases import added
 from orchestrator.training.gradient import predicted_step
-from orchestrator.training.reports import EpochReport
+from orchestrator.training.reports import EpochReport, Totals
+from pipelines.compose import mitigation_of
 from pipelines.display.formatting import (
     format_count,
     format_duration,
@@ -40,8 +41,10 @@ def summary(run: PreparedRun) -> dict[str, Any]:
     n_batch = min(run.config.run.batch_size, n_train)
     n_validation = 0 if task.validation is None else len(task.validation.targets) * _circuits_per_forward(run)
     n_short = task.n_steps // task.n_batches if n_train % n_batch else 0  # steps with the rest of an epoch
-    per_step = predicted_step(task, n_batch).n_circuits
-    per_short_step = predicted_step(task, n_train % n_batch).n_circuits if n_short else 0
+    mitigation = mitigation_of(run.config.backend)
+    in_place_of_one = mitigation.circuits_per_point
+    per_step = predicted_step(task, n_batch).n_circuits * in_place_of_one
+    per_short_step = predicted_step(task, n_train % n_batch).n_circuits * in_place_of_one if n_short else 0
     n_epochs = math.ceil(task.n_steps / task.n_batches)
     n_test = len(data.test.targets) * _circuits_per_forward(run)
     return {
@@ -70,7 +73,8 @@ def summary(run: PreparedRun) -> dict[str, Any]:
         "circuits": (task.n_steps - n_short) * per_step
         + n_short * per_short_step
         + n_epochs * n_validation
-        + n_test,
+        + n_test
+        + mitigation.n_calibration_circuits,
     }
 
 
@@ -82,13 +86,15 @@ def _saved_by_freezing(run: PreparedRun, per_step: int) -> int:
     whole = replace(task, model=task.model.with_frozen([]))
     n_batch = min(task.run.batch_size, len(task.train.targets))
     try:
-        return predicted_step(whole, n_batch).n_circuits - per_step
+        in_place_of_one = mitigation_of(run.config.backend).circuits_per_point
+        return predicted_step(whole, n_batch).n_circuits * in_place_of_one - per_step
     except InputError:  # a rule that takes no more than what is left
         return 0
 
 
 def _circuits_per_forward(run: PreparedRun) -> int:
-    return len(run.task.model.measured.groups) if run.config.backend.shots else 1
+    n_groups = len(run.task.model.measured.groups) if run.config.backend.shots else 1
+    return n_groups * mitigation_of(run.config.backend).circuits_per_point
 
 
 def run_parameters(run: PreparedRun) -> dict[str, Any]:
@@ -187,7 +193,9 @@ def print_result(result: TrainingResult, *, to_stdout: bool = True) -> None:
     sections: Sections = {
         "Scores (best parameters)": scores,
         "Training": {
-            "best epoch": f"{best['epoch']} of {len(result.history)} ({best['metric']} {best['value']:.4f})",
+            "best epoch": f"{best['epoch']} of {len(result.history)} ({best['metric']} {best['value']:.4f})"
+            if best
+            else "none was finished",
             "stopped": result.stop_reason or "interrupted",
             "steps": format_count(result.n_steps),
             "gradient rule": about["gradient_rule"],
@@ -199,6 +207,8 @@ def print_result(result: TrainingResult, *, to_stdout: bool = True) -> None:
             "cost": format_usd(totals.cost_usd),
             "time": f"{format_duration(seconds['total'])} ({stages})",
             "training time": time_shares(result.history) or "no epoch was finished",
+            **_of_failures_and_targets(totals),
+            **_of_the_service(result),
             "parameters": f"sha256 {result.to_json()['params_sha256'][:16]}…",
         },
     }
@@ -215,6 +225,39 @@ def print_result(result: TrainingResult, *, to_stdout: bool = True) -> None:
             f": {metric_label(headline_metric)} {format_metric(headline_metric, metrics[headline_metric])}"
         )
     print_sections(title, sections, footer, to_stdout=to_stdout)
+
+
+def _of_failures_and_targets(totals: Totals) -> dict[str, str]:
+    """What was not answered as it was asked, and who answered."""
+    lines: dict[str, str] = {}
+    if totals.samples_skipped:
+        lines["left out"] = (
+            f"{format_count(totals.samples_skipped, 'samples')} whose jobs failed (on_failure = skip_samples)"
+        )
+    if totals.jobs_simulated:
+        lines["fallback"] = (
+            f"{format_count(totals.jobs_simulated, 'jobs')} failed and were simulated (on_failure = simulate)"
+        )
+    if len(totals.jobs_by_target) > 1:
+        lines["jobs"] = ", ".join(
+            f"{target} {format_count(n)}" for target, n in sorted(totals.jobs_by_target.items())
+        )
+    return lines
+
+
+def _of_the_service(result: TrainingResult) -> dict[str, str]:
+    """Where the time of its jobs went, and what it charged."""
+    lines: dict[str, str] = {}
+    how = qfleet_command("resume", result.folder.handle)
+    held = None if result.spending is None else result.spending.held_text(how)
+    if held is not None:
+        lines["under way"] = held
+    if result.reconciliation is not None:
+        lines["bill"] = result.reconciliation.text
+    if result.latency is not None:
+        lines["latency"] = f"{result.latency.shares_text()}; {result.latency.jobs_text()}"
+        lines["what if"] = result.latency.what_if_text()
+    return lines
 
 
 def time_shares(history: Sequence[EpochReport]) -> str:

@@ -12,9 +12,12 @@ import numpy as np
 
 from orchestrator.config import TrainingConfig
 from orchestrator.training.reports import EpochReport, Totals
+from pipelines.latency import LatencyReport
 from pipelines.predictor import Predictor
+from pipelines.reconcile import Reconciliation
 from pipelines.run_folder import RunFolder
 from pipelines.run_setup import PreparedRun
+from pipelines.spending import Spending
 
 
 def params_sha256(params: np.ndarray) -> str:
@@ -40,6 +43,9 @@ class TrainingResult:
             within ``train``.
         circuits_per_second: in the training phase of this process; None if it did not train.
         stop_reason: why training ended; None if it was interrupted.
+        latency: of this process's jobs, where a service answered them.
+        reconciliation: the provider's bill beside the run's book, where there is one.
+        spending: what that book says.
     """
 
     config: TrainingConfig
@@ -57,6 +63,9 @@ class TrainingResult:
     seconds: dict[str, float]
     circuits_per_second: float | None
     stop_reason: str | None
+    latency: LatencyReport | None = None
+    reconciliation: Reconciliation | None = None
+    spending: Spending | None = None
 
     @property
     def best(self) -> dict[str, Any]:
@@ -92,8 +101,15 @@ class TrainingResult:
             "circuits": self.totals.n_circuits,
             "shots": self.totals.n_shots,
             "cost_usd": self.totals.cost_usd,
+            "samples_skipped": self.totals.samples_skipped,
+            "jobs_simulated": self.totals.jobs_simulated,
+            "jobs_by_target": self.totals.jobs_by_target,
             "seconds": self.seconds,
             "circuits_per_second": self.circuits_per_second,
             "params_sha256": params_sha256(self.params),
             "best_params_sha256": params_sha256(self.best_params),
+            "latency": None if self.latency is None else self.latency.to_json(),
+            "jobs_under_way": 0 if self.spending is None else self.spending.n_under_way,
+            "reserved_usd": 0.0 if self.spending is None else self.spending.reserved,
+            "reconciliation": None if self.reconciliation is None else self.reconciliation.to_json(),
         }

@@ -9,6 +9,8 @@
       checkpoints/           see pipelines.checkpoints
       metrics.jsonl          every logged point; tracking.json: what MLflow has of it
       artifacts/             plots, diagrams, environment
+      submissions.jsonl      what was submitted and paid, with answers/ (see actors.ionq.book_file), where circuits cost money;
+                             reconciliation.json: what the provider charged
       result.json            the final figures; its presence means the run is finished
 
 Nothing here is a pickle. A lock keeps two processes from driving one run.
@@ -202,6 +204,20 @@ class RunFolder:
     def read_config(self) -> TrainingConfig:
         """The run's configuration."""
         return TrainingConfig.from_toml(self.path / "config.toml")
+
+    def copy_inputs(self, source: RunFolder) -> None:
+        """Take over the model, untrained, and the prepared data of another run.
+
+        Raises:
+            CheckpointError: a file is missing or cannot be copied.
+        """
+        for name in _FILES_THAT_DECIDE:
+            try:
+                content = (source.path / name).read_bytes()
+            except OSError as error:
+                raise CheckpointError(f"{source.path / name} cannot be read: {error}") from None
+            (self.path / name).parent.mkdir(exist_ok=True)
+            write_atomically(self.path / name, content)
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> Path:
         """Write a JSON file, whole or not at all."""

@@ -77,7 +77,7 @@ def prepare_run(
     )
     if model is None:
         model = Model.from_config(config.model, partial(_n_outputs, loss, data))
-    return _assemble(config, model, data)
+    return assemble(config, model, data)
 
 
 def _check_autoencoder(config: TrainingConfig, model: Model | None) -> None:
@@ -118,7 +118,12 @@ def suggestion(config: TrainingConfig) -> Callable[[int], str | None]:
     return suggest
 
 
-def _assemble(config: TrainingConfig, model: Model, data: PreparedData) -> PreparedRun:
+def assemble(config: TrainingConfig, model: Model, data: PreparedData) -> PreparedRun:
+    """A run of a model on prepared data.
+
+    Raises:
+        InputError: model, data, loss, gradient rule and backend do not go together.
+    """
     loss = build_loss(config)
     backend = build_backend(config)
     wanted = _n_outputs(loss, data, model.scores_per_class)
@@ -145,6 +150,7 @@ def _assemble(config: TrainingConfig, model: Model, data: PreparedData) -> Prepa
         optimizer=config.optimizer,
         shots=config.backend.shots,
         has_jacobian=config.backend.shots is None and backend.capabilities.has_jacobian,
+        variance_factor=backend.capabilities.variance_factor,
     )
     _ = task.rate_factors  # groups that are not there are refused now
     task.rule.check(first_problem(task, min(config.run.batch_size, len(data.train.targets))))
@@ -177,7 +183,7 @@ def load_run(folder: RunFolder, fleet: FleetConfig | None = None) -> tuple[Prepa
         raise CheckpointError(
             f"{folder.path}: the files in model and data are not what qfleet wrote there ({type(error).__name__}: {error})"
         ) from error
-    return _assemble(config, model, data), folder.fingerprint()
+    return assemble(config, model, data), folder.fingerprint()
 
 
 def _write_data(folder: Path, data: PreparedData) -> None:

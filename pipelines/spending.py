@@ -11,10 +11,12 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from actors.mitigation.backend import Mitigated
 from orchestrator.config import TrainingConfig
 from orchestrator.costs.money import in_usd, micro_down
 from orchestrator.errors import InputError
 from orchestrator.protocols import Backend
+from pipelines.display.formatting import format_usd
 from pipelines.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -48,12 +50,21 @@ class Spending(NamedTuple):
         spent, reserved: paid, and set aside for what is under way.
         saved: what answers would have cost that were in the book already.
         cap: None: there is none.
+        n_under_way: submissions whose answers are not here yet; they hold what is reserved.
     """
 
     spent: float
     reserved: float
     saved: float
     cap: float | None
+    n_under_way: int = 0
+
+    def held_text(self, how_to_resume: str) -> str | None:
+        """What is under way and how to get its answers; None where nothing is."""
+        if not self.n_under_way:
+            return None
+        jobs = "1 job" if self.n_under_way == 1 else f"{self.n_under_way} jobs"
+        return f"{format_usd(self.reserved)} held for {jobs} under way, which are paid once and collected by {how_to_resume}"
 
 
 def check_allowed(config: TrainingConfig, backend: Backend, yes_spend_usd: float | None) -> None:
@@ -71,7 +82,8 @@ def check_allowed(config: TrainingConfig, backend: Backend, yes_spend_usd: float
             f"--yes-spend {yes_spend_usd:g}: a number of dollars above 0, the most that the run may cost"
         )
     if backend.capabilities.is_paid and yes_spend_usd is None:
-        raise SpendingNotAllowedError(config.backend.target, config.budget.max_usd)
+        target = ", ".join(config.backend.targets) or config.backend.target
+        raise SpendingNotAllowedError(target, config.budget.max_usd)
 
 
 def has_book(folder: RunFolder) -> bool:
@@ -87,6 +99,10 @@ def with_book(
     Raises:
         SpendingNotAllowedError: see `check_allowed`. BookError: the book cannot be opened.
     """
+    if isinstance(backend, Mitigated):
+        check_allowed(config, backend, yes_spend_usd)
+        inner = with_book(config, backend.inner, folder, yes_spend_usd, stack)
+        return Mitigated(inner, backend.mitigation, backend.seed)
     check_allowed(config, backend, yes_spend_usd)
     if not backend.capabilities.is_paid or not hasattr(backend, "book"):
         return backend
@@ -114,6 +130,7 @@ def spending_of(backend: Backend) -> Callable[[], Spending] | None:
     def read() -> Spending:
         totals = book.totals()
         cap = None if totals.cap is None else in_usd(totals.cap)
-        return Spending(in_usd(totals.spent), in_usd(totals.reserved), in_usd(totals.saved), cap)
+        n_under_way = totals.n_reserved + totals.n_submitted
+        return Spending(in_usd(totals.spent), in_usd(totals.reserved), in_usd(totals.saved), cap, n_under_way)
 
     return read

@@ -14,7 +14,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -22,7 +22,8 @@ from typing import Any
 
 from orchestrator.config import DataConfig, FleetConfig, TrainingConfig
 from orchestrator.coordinator import Coordinator
-from orchestrator.errors import BudgetError, CheckpointError
+from orchestrator.costs.money import in_usd
+from orchestrator.errors import BudgetError, CheckpointError, NotRecordedError, QfleetError
 from orchestrator.models.model import Model
 from orchestrator.training.loop import initial_state, train
 from orchestrator.training.reports import StepReport, Totals
@@ -30,18 +31,27 @@ from orchestrator.training.state import TrainState
 from pipelines.artifacts import log_outcome, start_tracker
 from pipelines.callbacks import Callback, Callbacks, Checkpointing, Display, Metrics, Money
 from pipelines.checkpoints import Checkpoints
-from pipelines.compose import build_backend, build_coordinator, warming_up
+from pipelines.compose import (
+    build_backend,
+    build_coordinator,
+    check_fallback,
+    failure_policy,
+    warming_up,
+)
 from pipelines.data.table import Table, table_from_arrays
 from pipelines.display.formatting import qfleet_command
 from pipelines.display.progress import make_progress
 from pipelines.display.protocol import Progress
 from pipelines.evaluate import score
+from pipelines.given_up import GivenUpFile
 from pipelines.interrupts import Interrupts
+from pipelines.latency import LatencyReport, latency_report
+from pipelines.reconcile import Reconciliation, reconcile_run
 from pipelines.report import headline
 from pipelines.result import TrainingResult
 from pipelines.run_folder import RunFolder
 from pipelines.run_setup import PreparedRun, load_run, prepare_run, save_run
-from pipelines.spending import check_allowed, has_book, spending_of, with_book
+from pipelines.spending import Spending, check_allowed, has_book, spending_of, with_book
 from pipelines.tracking.provenance import ray_submission_id
 from pipelines.tracking.tracker import RunStatus, Tracker, TrackingReport, ship_pending
 from pipelines.transfer import starting_params
@@ -58,7 +68,9 @@ class TrainingInterrupted(KeyboardInterrupt):
 
     def __str__(self) -> str:
         how = qfleet_command("resume", self.result.folder.handle)
-        return f"interrupted after step {self.n_steps}; the state is saved. Continue with: {how}"
+        text = f"interrupted after step {self.n_steps}; the state is saved. Continue with: {how}"
+        held = None if self.result.spending is None else self.result.spending.held_text("that")
+        return text if held is None else f"{text}\n{held}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +119,9 @@ class Trainer:
         self._progress = progress
         self._yes_spend_usd = yes_spend_usd
         self._stopped_by: str | None = None
+        self._read_spending: Callable[[], Spending] | None = None
+        self._latency: LatencyReport | None = None
+        self._reconciliation: Reconciliation | None = None
         self._folder: RunFolder | None = None
         self._seconds: defaultdict[str, float] = defaultdict(float)
         self._circuits_per_second: float | None = None
@@ -150,13 +165,14 @@ class Trainer:
         """
         started = time.perf_counter()
         self._seconds.clear()
-        self._stopped_by = None
+        self._stopped_by = self._latency = self._reconciliation = self._read_spending = None
         with Interrupts(is_safe=lambda: True), ExitStack() as stack:
             display = make_progress(quiet=self._progress is False)
             stack.callback(display.stop)
             is_new = self._folder is None
             with self._phase("setup"):
                 check_allowed(self.config, build_backend(self.config), self._yes_spend_usd)
+                check_fallback(self.config)
                 run, folder, checkpoints = self._open(stack)
                 state, problems = checkpoints.load_newest()
                 state = state or initial_state(run.task, starting_params(run))
@@ -196,11 +212,14 @@ class Trainer:
 
     def _after_failure(self, active: _Active, error: BaseException, is_new: bool) -> None:
         """Say how to go on; a new run that has not done a step leaves no folder."""
-        if active.state.step:
-            error.add_note(
-                f"The state is saved. Continue with: {qfleet_command('resume', active.folder.handle)}"
-            )
-        elif is_new and not has_book(active.folder):
+        how = qfleet_command("resume", active.folder.handle)
+        if active.state.step or has_book(active.folder):
+            error.add_note(f"The state is saved. Continue with: {how}")
+            spending = self._spending_now()
+            held = None if spending is None else spending.held_text(how)
+            if held is not None:
+                error.add_note(held)
+        elif is_new:
             active.leaving.callback(shutil.rmtree, active.folder.path, ignore_errors=True)
             self._folder = None
 
@@ -212,7 +231,14 @@ class Trainer:
             tracked = ship_pending(folder.path, run.config.tracking)
         recorded = folder.recorded_result() or {}
         # Those of the checkpoint lack the final test.
-        state.totals = Totals(recorded["circuits"], recorded["shots"], recorded["cost_usd"])
+        state.totals = Totals(
+            recorded["circuits"],
+            recorded["shots"],
+            recorded["cost_usd"],
+            recorded.get("samples_skipped", 0),
+            recorded.get("jobs_simulated", 0),
+            recorded.get("jobs_by_target", {}),
+        )
         self._seconds["total"] = time.perf_counter() - started
         return self._result(run, folder, state, dict(recorded["metrics"]), tracked)
 
@@ -239,12 +265,15 @@ class Trainer:
                 run.config, build_backend(run.config), active.folder, self._yes_spend_usd, active.stack
             )
             with warming_up(backend, run.task.model.measured, run.config.backend.shots, display.message):
-                coordinator = build_coordinator(run.config.fleet, backend)
+                failures = failure_policy(run.config, GivenUpFile(active.folder.path))
+                coordinator = build_coordinator(run.config.fleet, backend, failures)
             dispatcher = coordinator.dispatcher
             active.stack.callback(dispatcher.close)
+            if failures.fallback is not None:
+                active.stack.callback(failures.fallback.close)
         journal = Metrics(tracker, dispatcher, state)
         own: list[Callback] = [Display(display, dispatcher), journal, active.saving]
-        read = spending_of(backend)
+        read = self._read_spending = spending_of(backend)
         if read is not None:
             own.insert(0, Money(read, display, tracker))
         n_before = state.totals.n_circuits
@@ -259,17 +288,34 @@ class Trainer:
         except BudgetError as error:
             self._stopped_by = f"the budget is reached: {error}"
             display.message(self._stopped_by)
+            dispatcher.close()  # what is under way stays in the book, and nothing is added to it any more
+        except NotRecordedError as error:
+            self._stopped_by = f"the record ends after step {state.step}: {error}"
+            display.message(self._stopped_by)
         self._circuits_per_second = (state.totals.n_circuits - n_before) / self._seconds["train"]
         metrics = _best_metrics(state)
         if scores is not None:
             state.totals = state.totals.plus(*astuple(scores.used))
             metrics |= scores.metrics
         journal.finish(state, scores.metrics if scores else {})
+        if has_book(active.folder):
+            self._reconcile(active)
+        spans = dispatcher.timeline()
+        n_at_once = coordinator.capabilities.jobs_in_flight
+        self._latency = latency_report(spans, dispatcher.n_workers, n_at_once)
         with self._phase("plots"):
             display.phase("drawing plots")
             run.predictor(state.best_params).save(active.folder.model)
-            log_outcome(tracker, active.folder, run, state, scores, dispatcher.timeline())
+            log_outcome(tracker, active.folder, run, state, scores, spans, self._latency)
         return metrics
+
+    def _reconcile(self, active: _Active) -> None:
+        """Compare what was charged with what was booked; a provider that does not answer is no failure of the run."""
+        with self._phase("reconcile"):
+            active.display.phase("asking IonQ for its bill")
+            outcome = self._reconciliation = reconcile_run(active.folder, active.run.config.backend)
+        if outcome.is_complete:
+            active.tracker.log_metrics({"cost/billed_usd": in_usd(outcome.billed)}, active.state.step)
 
     def _train(
         self, run: PreparedRun, state: TrainState, coordinator: Coordinator, callbacks: Callback
@@ -312,7 +358,19 @@ class Trainer:
             seconds=dict(self._seconds),
             circuits_per_second=self._circuits_per_second,
             stop_reason=self._stopped_by or state.stop_reason,
+            latency=self._latency,
+            reconciliation=self._reconciliation,
+            spending=self._spending_now(),
         )
+
+    def _spending_now(self) -> Spending | None:
+        """What the run's book says; None where there is none, or it cannot be read any more."""
+        if self._read_spending is None:
+            return None
+        try:
+            return self._read_spending()
+        except QfleetError:  # its process has died
+            return None
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:

@@ -20,6 +20,11 @@ def micro_down(dollars: Fraction | Decimal | float) -> int:
     return math.floor(_exact(dollars) * MICRO)
 
 
+def micro_nearest(dollars: Fraction | Decimal | float) -> int:
+    """The whole number of micro-dollars nearest to `dollars`: for figures that somebody else has rounded."""
+    return round(_exact(dollars) * MICRO)
+
+
 def in_usd(micro: int) -> float:
     """Dollars as a float, for results and displays."""
     return micro / MICRO

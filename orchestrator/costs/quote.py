@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -41,7 +41,7 @@ class RunQuote:
 
     Attributes:
         step: the first step, with a whole batch.
-        training, validation, test: together `total`.
+        training, validation, test, calibration: together `total`; readout errors are measured before the first step.
         after_step: most that is spent by the end of each step, in micro-dollars, with the validation of the epochs that ended.
     """
 
@@ -49,12 +49,13 @@ class RunQuote:
     training: Bounds
     validation: Bounds
     test: Bounds
+    calibration: Bounds
     after_step: tuple[int, ...]
 
     @property
     def total(self) -> Bounds:
         """The whole run."""
-        return self.training.plus(self.validation).plus(self.test)
+        return self.training.plus(self.validation).plus(self.test).plus(self.calibration)
 
     def steps_within(self, cap: int) -> int:
         """Steps that `cap` micro-dollars pay in any case."""
@@ -78,6 +79,7 @@ def quote_run(shape: RunShape, demands: Sequence[Demands], pricer: PlanPricer) -
     least = n_epochs if shape.least_epochs is None else min(shape.least_epochs, n_epochs)
     ended = [*((k + 1) // n_in_epoch for k in range(len(steps) - 1)), n_epochs]
     spent = accumulate(step.high.micro for step in steps)
+    calibration = together(map(pricer.calibration, _sizes(shape, distinct.values())))
     return RunQuote(
         step=steps[0],
         training=Bounds(
@@ -85,10 +87,19 @@ def quote_run(shape: RunShape, demands: Sequence[Demands], pricer: PlanPricer) -
         ),
         validation=Bounds(after_epoch.times(least), after_epoch.times(n_epochs)),
         test=Bounds.exactly(test),
+        calibration=Bounds.exactly(calibration),
         after_step=tuple(
-            training + epochs * after_epoch.micro for training, epochs in zip(spent, ended, strict=True)
+            calibration.micro + training + epochs * after_epoch.micro
+            for training, epochs in zip(spent, ended, strict=True)
         ),
     )
+
+
+def _sizes(shape: RunShape, demands: Iterable[Demands]) -> list[int]:
+    """Numbers of qubits of all circuits."""
+    plans = [plan for alternatives in demands for demand in alternatives for plan in demand.plans]
+    also = [plan for plan in (shape.validation, shape.test) if plan is not None]
+    return sorted({plan.circuit.template.n_qubits for plan in [*plans, *also]})
 
 
 def _priced(plan: EvaluationPlan | None, pricer: PlanPricer) -> Work:

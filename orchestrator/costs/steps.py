@@ -146,13 +146,15 @@ def _bounds(demand: Demand, pricer: PlanPricer) -> Bounds:
             f"gradient.shots_per_step may leave a circuit {LEAST_SHOTS} shots, and error mitigation on {pricer.entry.target} "
             f"needs {least_taken}; nearest valid: gradient.shot_allocation = 'uniform', or backend.error_mitigation = false"
         )
-    counts = pricer.counts(demand.plans[0].circuit)
+    run = pricer.counts_of_point(demand.plans[0].circuit)  # in place of each circuit, all with its shots
+    counts = tuple(count for of_circuit in run for count in of_circuit)
     n_points = sum(plan.n_samples * len(plan.displacements) for plan in demand.plans)
     n_circuits = n_points * len(counts)
-    least = demand.budget - n_circuits if demand.pays_all else 0
-    shots = max(LEAST_SHOTS * n_circuits, least), demand.budget
+    budget = demand.budget * len(run)
+    least = budget - n_circuits if demand.pays_all else 0
+    shots = max(LEAST_SHOTS * n_circuits, least), budget
     n_together = 1 if isinstance(pricer.entry, TaskShot) else pricer.settings.circuits_per_job
-    n_jobs = -(-n_circuits // n_together), n_circuits
+    n_jobs = len(run) * -(-(n_circuits // len(run)) // n_together), n_circuits
     prices = price_bounds(pricer.entry, counts, n_points, shots, n_jobs, pricer.settings.is_mitigated)
     low, high = (Work(n_circuits, *parts) for parts in zip(shots, n_jobs, prices, strict=True))
     return Bounds(low, high)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from actors.backends.ideal import IdealBackend
 from actors.backends.noisy import NoisyBackend, choose_method
+from actors.mitigation.backend import Mitigated
+from actors.mitigation.expansion import expand
 from actors.simulation.choice import Candidate, choose
 from actors.simulation.contraction.cost import chain_cost
 from actors.simulation.contraction.engine import compile_contraction
@@ -38,6 +41,9 @@ def session_need(backend: Backend, plan: EvaluationPlan) -> Need:
     Raises:
         CapabilityError: the engine cannot do them, or the machine has too little memory.
     """
+    if isinstance(backend, Mitigated):
+        parts = expand(plan.circuit, backend.mitigation)  # one after the other
+        return max(session_need(backend.inner, replace(plan, circuit=part.circuit)) for part in parts)
     if isinstance(backend, IdealBackend):
         return _ideal(plan)
     if isinstance(backend, NoisyBackend):

@@ -1,4 +1,4 @@
-"""Parameters that no observable feels: proved from the circuit, confirmed at random points, and the circuits that leaving them out saves."""
+"""Parameters that no observable feels: proved from the circuit, confirmed at random points, and the circuits saved by leaving them out."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from orchestrator.circuits.light_cone import felt_angles
 from orchestrator.errors import CapabilityError, InputError
 from orchestrator.gradients.parameter_shift import ParameterShift
 from orchestrator.models.model import Model
 from pipelines.doctor.derivatives import Differentiator
-from orchestrator.circuits.light_cone import felt_angles
-from pipelines.doctor.rules import first_step
+from pipelines.doctor.rules import first_step, n_run
 from pipelines.run_setup import PreparedRun
 
 ZERO = 1e-12
@@ -94,4 +94,4 @@ def _saved(run: PreparedRun, unfelt: np.ndarray) -> int | None:
     except InputError:
         return None
     plan = problem.plan(wanted=angles, derivative=derivative)
-    return plan.n_circuits - problem.plan().n_circuits
+    return n_run(run, [plan]) - n_run(run, [problem.plan()])

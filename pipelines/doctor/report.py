@@ -117,7 +117,11 @@ def _parameters(about: Figures) -> Section:
         None: "not checked at random points",
     }[about["confirmed"]]
     count = about["saved_circuits_a_step"]
-    saved = "no gradient asks for them" if not count else f"{format_count(count)} circuits a step of parameter shift"
+    saved = (
+        "no gradient asks for them"
+        if not count
+        else f"{format_count(count)} circuits a step of parameter shift"
+    )
     return {
         f"{len(about['unfelt'])} of {about['trainable']}": in_words(about["unfelt"], about["indices"]),
         "check": checked,

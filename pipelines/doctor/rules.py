@@ -15,7 +15,7 @@ from orchestrator.planning.plan import Evaluation, EvaluationPlan
 from orchestrator.protocols import Capabilities
 from orchestrator.registry import GRADIENT_RULES
 from orchestrator.training.gradient import first_problem
-from pipelines.compose import choose_rule
+from pipelines.compose import choose_rule, mitigation_of
 from pipelines.report import summary
 from pipelines.run_setup import PreparedRun
 
@@ -75,6 +75,11 @@ def plans_of(rule: GradientRule, problem: GradientProblem) -> list[EvaluationPla
     return plans
 
 
+def n_run(run: PreparedRun, plans: Sequence[EvaluationPlan]) -> int:
+    """Circuits that plans take, with those that error mitigation adds to each."""
+    return sum(plan.n_circuits for plan in plans) * mitigation_of(run.config.backend).circuits_per_point
+
+
 def first_step(run: PreparedRun) -> GradientProblem:
     """The first step's problem, with a whole batch."""
     return first_problem(run.task, min(run.config.run.batch_size, len(run.task.train.targets)))
@@ -95,7 +100,7 @@ def _figures(run: PreparedRun, costs: dict[str, Cost] | None, pace: Pace | None)
     shots = run.config.backend.shots or 0
     problem = first_step(run)
     plans = plans_of(run.task.rule, problem)
-    in_step, in_run = sum(plan.n_circuits for plan in plans), summary(run)["circuits"]
+    in_step, in_run = n_run(run, plans), summary(run)["circuits"]
     cost = Cost(0.0, 0.0) if costs is None else costs.get(run.config.gradient.rule, Cost(None, None))
     step: dict[str, Any] = {"circuits": in_step, "shots": in_step * shots, "cost_usd": cost.step}
     whole: dict[str, Any] = {"circuits": in_run, "shots": in_run * shots, "cost_usd": cost.run}
@@ -108,12 +113,12 @@ def _seconds(
     run: PreparedRun, problem: GradientProblem, plans: Sequence[EvaluationPlan], in_run: int, pace: Pace
 ) -> tuple[float, float]:
     """Of one step and of the run, on one worker: training circuits as in the step, all others as plain values."""
-    step = sum(plan.n_circuits * pace(plan) for plan in plans)
-    in_step = sum(plan.n_circuits for plan in plans)
+    step = sum(n_run(run, [plan]) * pace(plan) for plan in plans)
+    in_step = n_run(run, plans)
     measured = run.task.model.measured
     keys = noise_keys(run.config.run.seed, "doctor", measured)
     forward = EvaluationPlan(measured, problem.angles, shots=problem.shots, noise_keys=keys)
-    n_forward = _n_scored(run) * forward.n_circuits // problem.n_samples
+    n_forward = _n_scored(run) * n_run(run, [forward]) // problem.n_samples
     return step, step * (in_run - n_forward) / in_step + n_forward * pace(forward)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import sympy
 
+from actors.ionq.book import SubmissionBook
 from actors.ionq.emulator import Emulator
 from actors.noise.model import NoiseModel
 from orchestrator.circuits.from_cirq import template_from_circuit
@@ -24,6 +25,14 @@ def emulated_cloud() -> Iterator[str]:
         patch.setenv("IONQ_REMOTE_HOST", emulator.url)
         patch.setenv("IONQ_API_KEY", "emulated")
         yield emulator.url
+
+
+@pytest.fixture(scope="session")
+def empty_record(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of a run that has paid for nothing yet."""
+    folder = tmp_path_factory.mktemp("record")
+    SubmissionBook(folder).close()
+    return str(folder)
 
 
 FIXED = (

@@ -30,12 +30,14 @@ WITH_OPTIONS: dict[str, dict[str, Any]] = {
     "noisy": {"noise": NOISELESS},
     "noisy by density_matrix": {"noise": NOISELESS, "method": "density_matrix"},
     "noisy by trajectories": {"noise": NOISELESS, "method": "trajectories"},
+    "recorded": {"then": "ideal"},  # of an empty record: that of a run is in tests/unit/test_recorded.py
 }
 
 
 @pytest.fixture(scope="module", params=sorted({*BACKENDS, *WITH_OPTIONS}))
-def backend(request: pytest.FixtureRequest) -> Backend:
-    return resolve("backend", request.param.partition(" ")[0])(**WITH_OPTIONS.get(request.param, {}))
+def backend(request: pytest.FixtureRequest, empty_record: str) -> Backend:
+    name, options = request.param.partition(" ")[0], WITH_OPTIONS.get(request.param, {})
+    return resolve("backend", name)(**options | ({"record": empty_record} if name == "recorded" else {}))
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from orchestrator.circuits.measured import MeasuredCircuit
 from orchestrator.circuits.template import CircuitTemplate
 from orchestrator.config import ModelConfig
 from orchestrator.errors import CapabilityError, ExecutionError, FleetError, InputError, UnknownNameError
-from orchestrator.jobs import Displacements, Job, JobResult, check_result
+from orchestrator.jobs import Displacements, FailedJob, Job, JobResult, check_result
 from orchestrator.models.model import Model
 from orchestrator.protocols import Capabilities, Dispatcher
 
@@ -163,9 +163,14 @@ def test_it_says_how_large_it_is_and_what_a_job_costs(dispatcher: Dispatcher):
 
 
 def test_the_timeline_ends_with_the_last_jobs(dispatcher: Dispatcher, circuit: MeasuredCircuit):
+    before = time.time()
     results = list(dispatcher.run(make_jobs(5, circuit)))
     expected = [(r.worker, r.job_id, r.started_at, r.finished_at) for r in results]
-    assert [tuple(span) for span in dispatcher.timeline()[-5:]] == expected
+    spans = dispatcher.timeline()[-5:]
+    assert [span[:4] for span in spans] == expected
+    (asked_at,) = {span.asked_at for span in spans}  # the call that they belong to
+    assert before <= asked_at <= min(span.started_at for span in spans)
+    assert {span.phases for span in spans} == {None}
 
 
 def test_circuits_are_compiled_once_per_worker(dispatcher: Dispatcher):
@@ -205,6 +210,20 @@ def test_refusals_come_at_once_and_whole(dispatcher: Dispatcher, circuit: Measur
         list(dispatcher.run(make_jobs(1, circuit, REFUSES_NAME)))
     assert caught.value.choices == ("rx", "rz")
     assert dispatcher.stats().jobs_retried == retried
+
+
+def test_a_failed_job_is_delivered_as_such_where_the_others_go_on(
+    dispatcher: Dispatcher, circuit: MeasuredCircuit
+):
+    good, bad = make_jobs(4, circuit), make_jobs(2, circuit, FAILS)
+    answers = list(dispatcher.run_all([good[0], bad[0], *good[1:], bad[1]]))
+    failed = {answer.job_id: answer.error for answer in answers if isinstance(answer, FailedJob)}
+    assert failed.keys() == {job.job_id for job in bad}
+    assert all("given up" in str(error) and "HTTP 500" in str(error) for error in failed.values())
+    assert values_by_id([a for a in answers if isinstance(a, JobResult)]) == expected_values(good)
+    with pytest.raises(CapabilityError, match="no such gate here"):  # of no use to the others either
+        list(dispatcher.run_all([*good, *make_jobs(1, circuit, REFUSES)]))
+    assert values_by_id(list(dispatcher.run(good))) == expected_values(good)
 
 
 @pytest.mark.parametrize(

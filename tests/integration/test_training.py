@@ -494,6 +494,8 @@ def test_dry_run_starts_nothing(tmp_path: Path) -> None:
         "--set",
         "gradient.rule=parameter_shift",
     )
-    assert outcome["circuits_per_sample"] == 77  # 1 + 2 for each of the 38 parameters that some observable feels
+    assert (
+        outcome["circuits_per_sample"] == 77
+    )  # 1 + 2 for each of the 38 parameters that some observable feels
     assert outcome["parameters"] == 48
     assert not list(tmp_path.iterdir())

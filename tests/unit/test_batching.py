@@ -153,3 +153,21 @@ def test_cuts_are_few_and_even() -> None:
             assert len(cuts) == -(-length // most)
             assert all(0 < size <= most for size in sizes)
             assert not sizes or max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.parametrize(
+    ("n_samples", "n_angles", "most", "n_jobs"),
+    [(5, 8, 5, 5 * 4), (5, 8, 40, 3), (6, 1, 13, 2), (3, 1, 100, 1), (4, 3, 7, 4), (4, 3, 6, 8)],
+)
+def test_by_sample_few_samples_share_a_job(n_samples: int, n_angles: int, most: int, n_jobs: int) -> None:
+    """Rows are 2 K + 1. Several samples are together only where they are whole."""
+    plan = make_plan(n_samples, n_angles)
+    jobs = jobs_of_at_most(plan, most, by_sample=True)
+    covered = np.zeros((n_samples, 2 * n_angles + 1), int)
+    for job in jobs:
+        rows = slice(job.displacement_start, job.displacement_start + job.n_displacements)
+        covered[job.sample_start : job.sample_start + job.n_samples, rows] += 1
+        assert job.n_samples * job.n_displacements <= most
+        assert job.n_samples == 1 or job.n_displacements == covered.shape[1]
+    assert (covered == 1).all()
+    assert len(jobs) == n_jobs

@@ -57,8 +57,14 @@ OTHER: dict[str, Any] = {
     "optimizer.minimum_learning_rate": 1e-8,
     "backend.name": "cirq", "backend.shots": 100, "backend.precision": "single", "backend.threads": 3,
     "backend.noise": "forte-1", "backend.target": "qpu.aria-1", "backend.gateset": "native", "backend.error_mitigation": True,
-    "backend.circuits_per_job": 97, "backend.lookup_seconds": 0.5, "backend.jobs_in_flight": 3,
+    "backend.noise_scales": (1.0, 3.0), "backend.extrapolation": "richardson", "backend.noise_folding": "all",
+    "backend.readout_mitigation": True, "backend.calibration_shots": 700,
+    "backend.circuits_per_job": 97, "backend.lookup_seconds": 0.5, "backend.jobs_in_flight": 3, "backend.request_seconds": 2.0,
+    "backend.outage_seconds": 60.0,
     "backend.host": "http://127.0.0.1:8000", "backend.allow_cloud": True,
+    "backend.targets": ("qpu.aria-1", "qpu.forte-1"), "backend.share_by": "price", "backend.on_failure": "skip_samples",
+    "backend.max_skipped": 0.1, "backend.fallback": "noisy",
+    "backend.record": "runs/paid", "backend.then": "noisy",
     "fleet.dispatcher": "serial", "fleet.n_actors": 3, "fleet.cpus_per_actor": 0.5, "fleet.max_in_flight": 1,
     "fleet.address": "auto", "fleet.job_seconds": 0.5,
     "fleet.wait_for_nodes_seconds": 1.5,
@@ -80,6 +86,8 @@ def with_other(key: str) -> TrainingConfig:
         values["model"] = {one: OTHER[f"model.{one}"] for one in ("image_shape", "patch_shape", name)}
     elif key == "model.latent_qubits":
         values["loss"] = {"name": "trash_fidelity"}
+    elif key == "backend.fallback":
+        values["backend"]["on_failure"] = "simulate"
     elif section == "data" and name != "name":
         values["data"]["name"] = "breast_cancer"
     return TrainingConfig.from_dict(values)
@@ -118,9 +126,10 @@ def test_every_key_refuses_a_wrong_type_and_a_typo(section: str, key: str) -> No
     with pytest.raises(ConfigError) as caught:
         SECTIONS[section](**{key: object})
     assert caught.value.key == f"{section}.{key}"
+    typo = "_target" if key == "target" else f"{key}s_"  # "targets" is a key too
     with pytest.raises(ConfigError) as caught:
-        SECTIONS[section](**{key + "s_": 1})
-    assert caught.value.key == f"{section}.{key}s_"
+        SECTIONS[section](**{typo: 1})
+    assert caught.value.key == f"{section}.{typo}"
     assert caught.value.suggestion == key
 
 

@@ -18,6 +18,7 @@ from actors.backends.cirq_simulator import CirqBackend
 from actors.backends.ideal import IdealBackend
 from actors.serial import SerialDispatcher
 from orchestrator.circuits.from_cirq import template_from_circuit
+from orchestrator.circuits.light_cone import felt_angles
 from orchestrator.circuits.measured import MeasuredCircuit
 from orchestrator.config import ModelConfig, TrainingConfig
 from orchestrator.coordinator import Coordinator
@@ -33,7 +34,6 @@ from pipelines.doctor.derivatives import Differentiator
 from pipelines.doctor.ensembles import spreads
 from pipelines.doctor.family import resized
 from pipelines.doctor.gradient import examine_gradient, sizes_up_to
-from orchestrator.circuits.light_cone import felt_angles
 from pipelines.doctor.memory import answer_bytes
 from pipelines.doctor.pace import CircuitPace
 from pipelines.doctor.parameters import examine_parameters, in_words, unfelt_parameters

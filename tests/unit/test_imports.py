@@ -48,7 +48,7 @@ PLACES = {
     "qiskit_aer": ("pipelines/benchmark/peers/",),
     "qsimcirq": ("pipelines/benchmark/peers/",),
     "qulacs": ("pipelines/benchmark/peers/",),
-    "pyarrow": ("pipelines/data/files.py", "pipelines/data/columns.py"),
+    "pyarrow": ("pipelines/data/files.py", "pipelines/data/columns.py", "pipelines/data/circuit_log.py"),
     "pydantic": ("orchestrator/config.py",),
     "ray": ("actors/ray_fleet/",),
     "requests": ("actors/ionq/",),

@@ -179,6 +179,30 @@ def test_a_recorded_answer_costs_nothing(
     assert book.totals().saved == PRICE
 
 
+def test_an_answer_of_no_use_is_not_recorded(
+    submitter: Submitter, provider: Provider, book: SubmissionBook
+) -> None:
+    """What was read wrongly once is read again, under the same token and for the same money."""
+    verdicts = iter([BadAnswerError("the probabilities sum to 0.7"), None])
+
+    def check(answer: list[dict[str, float]]) -> None:
+        assert answer == ANSWER
+        verdict = next(verdicts)
+        if verdict is not None:
+            raise verdict
+
+    checked = replace(SUBMISSION, check=check)
+    with pytest.raises(BadAnswerError):
+        submitter.run(checked)
+    entry = book.look(TOKEN)
+    assert entry is not None
+    assert entry.state == "submitted"
+    assert submitter.run(checked).answer == ANSWER
+    assert submitter.run(checked).answer == ANSWER  # from the book, where only what was checked is
+    assert provider.posts == [TOKEN]
+    check_paid_once(provider, book)
+
+
 def test_polls_become_rarer(submitter: Submitter, provider: Provider) -> None:
     provider.dwell = 3600.0
     submitter.run(SUBMISSION)

@@ -7,7 +7,7 @@ import sys
 import time
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import cirq
 import matplotlib.image
@@ -16,6 +16,7 @@ import pytest
 import sympy
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
@@ -31,6 +32,7 @@ from pipelines.plots import (
     drawn_gates,
     fleet_timeline,
     labelled_circuit,
+    latency,
     predictions,
     training_curves,
 )
@@ -313,6 +315,36 @@ class TestFleetTimeline:
     )
     def test_nothing_to_show(self, records: list[tuple[str, str, float, float]], tmp_path: Path) -> None:
         check_picture(fleet_timeline(records, tmp_path / "t.png", title=RUN), tmp_path / "t.png")
+
+
+class TestLatency:
+    PHASES: ClassVar = {
+        "serialise": (0.001, 0.1, 0.001, 0.002),
+        "submit": (0.099, 9.9, 0.05, 0.2),
+        "queue": (0.55, 55.0, 0.5, 1.5),
+        "execution": (0.25, 25.0, 0.25, 0.25),
+        "fetch": (0.1, 10.0, 0.1, 0.1),
+        "decode": (0.0, 0.0, 0.0, 0.0),
+    }
+
+    def test_shows_shares_seconds_and_scenarios(self, tmp_path: Path) -> None:
+        scenarios = {"as it was": 100.0, "replayed": 97.0, "latency x 0": 25.0, "concurrency x 2": 51.0}
+        figure = latency(self.PHASES, scenarios, tmp_path / "l.png", title=RUN, subtitle="400 jobs")
+        check_picture(figure, tmp_path / "l.png")
+        widths = [
+            [bar.get_width() for bar in axes.patches if isinstance(bar, Rectangle)] for axes in figure.axes
+        ]
+        rows = list(self.PHASES.values())
+        assert widths[0] == pytest.approx([row[0] for row in rows])
+        assert widths[1:] == [[row[2] for row in rows], list(scenarios.values())]
+        shown = texts(figure)
+        assert f"{RUN} – queue is 55.0 % of a job's latency" in shown
+        assert {"55 %", "500 ms, 1.5 s", "51 s", "1 ms, 2 ms"} <= set(shown)
+        assert "0 %" not in shown
+
+    def test_nothing_took_any_time(self, tmp_path: Path) -> None:
+        figure = latency({"queue": (0.0, 0.0, 0.0, 0.0)}, {"as it was": 0.0}, tmp_path / "l.png")
+        check_picture(figure, tmp_path / "l.png")
 
 
 class TestCircuit:

@@ -96,7 +96,9 @@ class Till:
         self.micro = dict.fromkeys((entry.target for entry in entries), 0)
         self.circuits = self.shots = self.jobs = 0
 
-    def evaluate(self, plan: EvaluationPlan, clock: PhaseClock | None = None) -> Evaluation:
+    def evaluate(
+        self, plan: EvaluationPlan, clock: PhaseClock | None = None, lost: np.ndarray | None = None
+    ) -> Evaluation:
         jobs = jobs_of_at_most(plan, CIRCUITS_PER_JOB)
         for job in jobs:
             self._bill(plan, job)
