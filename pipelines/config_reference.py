@@ -9,7 +9,7 @@ from orchestrator.config import Section, TrainingConfig
 
 _HEAD = """# Configuration
 
-Written by `python -m pipelines.config_reference` from `orchestrator/config.py`; a test keeps the two equal.
+Written by `python -m pipelines.config_reference` from `orchestrator/config/`; a test keeps the two equal.
 
 Every key can be set in a TOML file, as a keyword in Python (`TrainingConfig(run=RunConfig(epochs=5))`), or on the command line
 (`--set run.epochs=5`; `--set backend.shots=none` goes back to the default). An unknown key, a wrong type or an impossible value is

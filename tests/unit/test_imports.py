@@ -49,7 +49,7 @@ PLACES = {
     "qsimcirq": ("pipelines/benchmark/peers/",),
     "qulacs": ("pipelines/benchmark/peers/",),
     "pyarrow": ("pipelines/data/files.py", "pipelines/data/columns.py", "pipelines/data/circuit_log.py"),
-    "pydantic": ("orchestrator/config.py",),
+    "pydantic": ("orchestrator/config/",),
     "ray": ("actors/ray_fleet/",),
     "requests": ("actors/ionq/",),
     "rich": ("pipelines/display/live.py", "pipelines/display/tables.py"),

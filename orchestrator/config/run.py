@@ -1,0 +1,72 @@
+"""How long a run goes on, what is kept of it, and where it is logged."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from orchestrator.config.fields import NonNegativeFloat, PositiveFloat, PositiveInt
+from orchestrator.config.section import Section
+
+
+class RunConfig(Section):
+    """How long, in what order, and when to stop."""
+
+    section_name: ClassVar[str] = "run"
+
+    name: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
+        description="Name of the run; made from data and time if absent.",
+    )
+    directory: str = Field("runs", min_length=1, description="Folder that holds one folder per run.")
+    seed: int = Field(
+        7,
+        ge=0,
+        lt=2**63,
+        description="Seed of everything random: split, initial parameters, batches, shots.",
+    )
+    epochs: PositiveInt = Field(20, description="Passes over the training split.")
+    batch_size: PositiveInt = Field(
+        32, description="Samples per step; the last batch of an epoch may be smaller."
+    )
+    max_steps: PositiveInt | None = Field(None, description="Stop after this many steps, whatever the epoch.")
+    early_stopping_patience: PositiveInt | None = Field(
+        None,
+        description="Stop after this many epochs without improvement; none: never.",
+    )
+    early_stopping_min_delta: NonNegativeFloat = Field(
+        0.0, description="Smallest decrease of the monitored loss that counts."
+    )
+
+
+class CheckpointConfig(Section):
+    """What is kept to resume from."""
+
+    section_name: ClassVar[str] = "checkpoint"
+
+    every_epochs: PositiveInt = Field(1, description="Epochs between checkpoints.")
+    every_seconds: PositiveFloat = Field(
+        30.0,
+        description="A checkpoint within an epoch after this many seconds without one.",
+    )
+    every_steps: PositiveInt | None = Field(
+        None, description="Steps between checkpoints, beside the two above."
+    )
+    keep: PositiveInt = Field(3, description="Checkpoints kept (the newest ones).")
+
+
+class TrackingConfig(Section):
+    """Where runs are logged."""
+
+    section_name: ClassVar[str] = "tracking"
+
+    enabled: bool = Field(True, description="Log to MLflow.")
+    uri: str | None = Field(
+        None,
+        description="MLflow tracking URI; none: MLFLOW_TRACKING_URI if set, else ./mlflow.db.",
+    )
+    experiment: str = Field("qfleet", min_length=1, description="MLflow experiment.")
+    log_model: bool = Field(True, description="Log the trained model as an MLflow pyfunc.")
+    tags: dict[str, str] = Field(default_factory=dict, description="Further tags of the run.")
