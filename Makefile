@@ -38,8 +38,14 @@ install: $(STAMP) ## Create .venv with qfleet and the pinned versions of all it 
 train: $(STAMP) ## Train the default model: breast cancer, 8 qubits, 2 layers
 	@$(BIN)/qfleet train $(CONFIG) $(ARGS)
 
+# First all that may run side by side, a file at a time on every core; then, one after the other, what starts Ray or servers.
 test: $(STAMP) ## Run the tests
+ifdef ARGS
 	@$(BIN)/python -m pytest $(ARGS)
+else
+	@$(BIN)/python -m pytest -m "not alone" --numprocesses auto --dist loadfile
+	@$(BIN)/python -m pytest -m alone
+endif
 
 lint: $(STAMP) ## Check style, format and types
 	@$(BIN)/ruff check .

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +126,9 @@ def figures_of(found: Reconstruction, seed: int) -> dict[str, Any]:
         "most": found.most,
         "latent_qubits": found.codes.shape[2],
         "samples": len(found.fidelity),
-        **dict(zip(("circuits", "shots", "cost_usd"), astuple(found.used), strict=True)),
+        "circuits": found.used.n_circuits,
+        "shots": found.used.n_shots,
+        "cost_usd": found.used.cost_usd,
     }
 
 

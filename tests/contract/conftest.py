@@ -18,7 +18,7 @@ from orchestrator.circuits.measured import MeasuredCircuit
 from orchestrator.jobs import Displacements, Job
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def emulated_cloud() -> Iterator[str]:
     """IonQ's cloud for the backend "ionq", on this machine."""
     with Emulator() as emulator, pytest.MonkeyPatch.context() as patch:

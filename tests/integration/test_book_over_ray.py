@@ -26,7 +26,7 @@ from orchestrator.errors import BudgetError
 from orchestrator.jobs import Job, JobResult
 from tests.contract.test_dispatcher_conformance import CIRCUIT, CosineBackend, CosineSession, make_jobs
 
-pytestmark = [pytest.mark.usefixtures("local_ray"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.alone, pytest.mark.usefixtures("local_ray"), pytest.mark.timeout(240)]
 
 N_ACTORS, N_ATTEMPTS = 8, 30
 PRICE, CAP = 12_416_601, 1_000_000_000

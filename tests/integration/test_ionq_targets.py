@@ -83,6 +83,7 @@ def bill_of(entries: list[dict[str, Any]]) -> Counter[str]:
     return Counter(entry["backend"] for entry in entries if entry["status"] == "completed")
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(("fast", "slow"), [(ARIA, FORTE), (FORTE, ARIA)])
 def test_shares_follow_measured_speed(tmp_path: Path, fast: str, slow: str) -> None:
     """One machine answers in 0.1 s, the other in 0.3 s: each gets what its speed, as it was seen here, makes its share of the queue.

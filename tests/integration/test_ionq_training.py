@@ -284,6 +284,7 @@ def test_an_interrupt_ends_a_paid_step_at_once(
     check_paid_once(tmp_path, ledger)
 
 
+@pytest.mark.alone
 def test_ray_in_a_storm_and_no_secret_in_any_file(tmp_path: Path, calm: dict[str, TrainingResult]) -> None:
     """The command itself, two actors, MLflow and all: then every byte that it left behind is searched for the key."""
     overrides = ["fleet.dispatcher=ray", "fleet.n_actors=2", "tracking.enabled=true"]

@@ -34,7 +34,7 @@ from tests.contract.test_dispatcher_conformance import (
     values_by_id,
 )
 
-pytestmark = [pytest.mark.usefixtures("local_ray"), pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.alone, pytest.mark.usefixtures("local_ray"), pytest.mark.timeout(60)]
 
 KILLS_ITS_PROCESS = 999
 """A job of this step never returns."""

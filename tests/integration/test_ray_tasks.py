@@ -22,7 +22,7 @@ from pipelines.benchmark.tables_pool import fits
 from pipelines.benchmark.tables_runs import Run, longest_first
 from pipelines.benchmark.tables_settings import DataSet, Setting
 
-pytestmark = [pytest.mark.usefixtures("local_ray"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.alone, pytest.mark.usefixtures("local_ray"), pytest.mark.timeout(120)]
 
 
 @pytest.fixture(scope="module")

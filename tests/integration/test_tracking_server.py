@@ -20,7 +20,7 @@ import pytest
 from orchestrator.config import TrackingConfig
 from pipelines.tracking.tracker import Tracker, fetch_metrics
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.timeout(300)]
 
 PREDICTOR = '''
 """A stand-in for the package's predictor: prediction = first feature minus second."""

@@ -122,6 +122,8 @@ import os
 os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
 import mlflow, pandas
 from sklearn.datasets import load_breast_cancer
+
+pytestmark = pytest.mark.alone
 mlflow.set_tracking_uri({outcome["tracking_uri"]!r})
 model = mlflow.pyfunc.load_model("runs:/{outcome["run_id"]}/model")
 data = load_breast_cancer(as_frame=True)

@@ -135,7 +135,8 @@ def test_at_the_end_of_a_run_trouble_is_a_note(folder: RunFolder, monkeypatch: p
         book.submitted("a", "job-a")
         book.completed("a", 4, [{"0": 1.0}])
     monkeypatch.setenv("IONQ_REMOTE_HOST", "http://127.0.0.1:9")
-    outcome = reconcile_run(folder, BackendConfig(name="ionq", target="qpu.aria-1"))  # and no key
+    monkeypatch.delenv("IONQ_API_KEY", raising=False)
+    outcome = reconcile_run(folder, BackendConfig(name="ionq", target="qpu.aria-1"))
     assert outcome.n_jobs == 1
     assert "IONQ_API_KEY" in outcome.note
     assert folder.read_json("reconciliation.json")["booked_micro_usd"] == 4
