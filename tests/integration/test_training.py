@@ -21,6 +21,8 @@ from pipelines import Callback, Trainer, TrainingInterrupted
 from pipelines.report import summary
 from pipelines.run_setup import prepare_run
 
+pytestmark = pytest.mark.alone
+
 CONFIGS = Path(__file__).parents[2] / "pipelines" / "configs"
 QUICK = [
     "model.n_qubits=4",
@@ -122,8 +124,6 @@ import os
 os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
 import mlflow, pandas
 from sklearn.datasets import load_breast_cancer
-
-pytestmark = pytest.mark.alone
 mlflow.set_tracking_uri({outcome["tracking_uri"]!r})
 model = mlflow.pyfunc.load_model("runs:/{outcome["run_id"]}/model")
 data = load_breast_cancer(as_frame=True)
