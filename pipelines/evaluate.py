@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,38 +15,23 @@ from orchestrator.coordinator import Coordinator
 from orchestrator.errors import InputError
 from orchestrator.training.loop import evaluate_samples
 from orchestrator.training.reports import Samples, Totals
-from pipelines.compose import build_backend, build_coordinator, on_backend, report_on_stderr, warming_up
+from pipelines.compose import build_backend
 from pipelines.display.formatting import format_duration, format_metric, format_usd
-from pipelines.run_folder import RunFolder
-from pipelines.run_setup import PreparedRun, best_params, load_run
-from pipelines.spending import with_book
+from pipelines.run_setup import PreparedRun
+from pipelines.saved_run import connected, saved_run
+from pipelines.spending import check_allowed
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Evaluate a run as the command line says. Returns what ``--json`` prints."""
     from pipelines.report import print_sections
 
-    folder = RunFolder.find(options.run, options.directory)
-    overrides = [] if options.shots is None else [f"backend.shots={options.shots}"]
-    # A few circuits do not pay for a fleet: they run in this process unless actors are asked for.
-    overrides += (
-        ["fleet.dispatcher=serial"]
-        if options.actors is None
-        else ["fleet.dispatcher=ray", f"fleet.n_actors={options.actors}"]
-    )
-    prepared, fingerprint = load_run(folder)
-    config = on_backend(prepared.config, options.backend).with_overrides(overrides)
-    params, epoch = best_params(folder, prepared, fingerprint)
+    saved = saved_run(options)
+    folder, prepared, config, params, epoch = saved
     started = time.perf_counter()
-    with ExitStack() as stack:
-        backend = with_book(config, build_backend(config), folder, options.yes_spend, stack)
-        if options.baselines and backend.capabilities.is_paid:
-            raise InputError(
-                f"--baselines would train the separable twin on {config.backend.target}, for money; nearest valid: --backend ideal"
-            )
-        with warming_up(backend, prepared.task.model.measured, config.backend.shots, report_on_stderr):
-            coordinator = build_coordinator(config.fleet, backend)
-        stack.callback(coordinator.dispatcher.close)
+    if options.baselines:
+        _check_free(config, options.yes_spend)
+    with connected(saved, options.yes_spend) as coordinator:
         scores = score(prepared, config, params, coordinator, options.split)
         figures = _figures(scores)
         if options.baselines:
@@ -67,6 +51,20 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         f"{folder.name}: {options.split} split", _sections(about, figures), to_stdout=not options.json
     )
     return about | figures
+
+
+def _check_free(config: TrainingConfig, yes_spend_usd: float | None) -> None:
+    """Refuse to train baselines for money.
+
+    Raises:
+        InputError: the target costs some. SpendingNotAllowedError: and nobody has allowed any.
+    """
+    backend = build_backend(config)
+    check_allowed(config, backend, yes_spend_usd)
+    if backend.capabilities.is_paid:
+        raise InputError(
+            f"--baselines would train the separable twin on {config.backend.target}, for money; nearest valid: --backend ideal"
+        )
 
 
 @dataclass(frozen=True, eq=False)

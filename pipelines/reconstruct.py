@@ -11,7 +11,6 @@ import argparse
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,11 +29,11 @@ from orchestrator.training.loop import evaluate_samples
 from orchestrator.training.reports import Samples, Totals
 from pipelines.baselines import interval
 from pipelines.checkpoints import write_atomically
-from pipelines.compose import build_backend, build_coordinator, on_backend, report_on_stderr, warming_up
+from pipelines.compose import report_on_stderr
 from pipelines.display.formatting import format_duration, format_usd, from_here
 from pipelines.run_folder import RunFolder
-from pipelines.run_setup import PreparedRun, best_params, load_run
-from pipelines.spending import with_book
+from pipelines.run_setup import PreparedRun
+from pipelines.saved_run import connected, saved_run
 
 _OUTPUTS = (".parquet", ".csv")
 
@@ -165,22 +164,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     from pipelines.report import print_sections
 
     output = _checked_output(options.output)
-    folder = RunFolder.find(options.run, options.directory)
-    overrides = [] if options.shots is None else [f"backend.shots={options.shots}"]
-    overrides += (
-        ["fleet.dispatcher=serial"]
-        if options.actors is None
-        else ["fleet.dispatcher=ray", f"fleet.n_actors={options.actors}"]
-    )
-    prepared, fingerprint = load_run(folder)
-    config = on_backend(prepared.config, options.backend).with_overrides(overrides)
-    params, epoch = best_params(folder, prepared, fingerprint)
+    saved = saved_run(options)
+    folder, prepared, config, params, epoch = saved
     started = time.perf_counter()
-    with ExitStack() as stack:
-        backend = with_book(config, build_backend(config), folder, options.yes_spend, stack)
-        with warming_up(backend, prepared.task.model.measured, config.backend.shots, report_on_stderr):
-            coordinator = build_coordinator(config.fleet, backend)
-        stack.callback(coordinator.dispatcher.close)
+    with connected(saved, options.yes_spend) as coordinator:
         found = reconstruct(prepared, config, params, coordinator, options.split)
     about = {
         "run_name": folder.name,

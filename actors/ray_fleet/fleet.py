@@ -20,10 +20,10 @@ from actors.circuit_actor import check_known
 from actors.ray_fleet.connection import connect, release
 from actors.ray_fleet.process import (
     FETCH_SECONDS,
-    POLL_SECONDS,
     ActorProcess,
     Hello,
     fetch,
+    finished,
     kill,
     n_threads_for,
     started,
@@ -353,13 +353,9 @@ class RayFleet:
 
     def _pump(self) -> None:
         """One turn: wait for something to finish, take in all that has, send what can be sent."""
-        ready, rest = [], []
-        if self._calls:
-            ready, rest = ray.wait(list(self._calls), num_returns=1, timeout=POLL_SECONDS)
+        ready = finished(self._calls)
         if not ready:
             self._check_alive()
-        if ready and rest:
-            ready += ray.wait(rest, num_returns=len(rest), timeout=0)[0]
         for reference in ready:
             call = self._calls.pop(reference, None)
             if call is not None:  # else dropped together with its worker, a moment ago

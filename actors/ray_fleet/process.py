@@ -7,6 +7,7 @@ import os
 import pickle
 import threading
 import time
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import ray
@@ -121,6 +122,16 @@ class ActorProcess:
                 f"{self._worker} cannot load the backend: {type(error).__name__}: {error}; is its package installed there?"
             ) from error
         return CircuitActor(backend, self._worker)
+
+
+def finished(calls: Collection[Any]) -> list[Any]:
+    """Those of `calls` that have ended, by their references; waits for the first of them, `POLL_SECONDS` at most."""
+    if not calls:
+        return []
+    ready, rest = ray.wait(list(calls), num_returns=1, timeout=POLL_SECONDS)
+    if ready and rest:
+        ready += ray.wait(rest, num_returns=len(rest), timeout=0)[0]
+    return list(ready)
 
 
 def fetch(reference: Any) -> Any:

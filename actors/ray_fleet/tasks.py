@@ -23,9 +23,9 @@ from ray import cloudpickle
 
 from actors.ray_fleet.connection import connect, release
 from actors.ray_fleet.process import (
-    POLL_SECONDS,
     THREAD_VARIABLES,
     fetch,
+    finished,
     kill,
     n_threads_for,
     thread_options,
@@ -273,13 +273,9 @@ class RayTasks:
 
     def _pump(self) -> None:
         """One turn: wait for something to finish, take in all that has, send what can be sent."""
-        ready, rest = [], []
-        if self._calls:
-            ready, rest = ray.wait(list(self._calls), num_returns=1, timeout=POLL_SECONDS)
+        ready = finished(self._calls)
         if not ready:
             self._check_alive()
-        if ready and rest:
-            ready += ray.wait(rest, num_returns=len(rest), timeout=0)[0]
         for reference in ready:
             call = self._calls.pop(reference, None)
             if call is not None:  # else dropped together with its worker, a moment ago
