@@ -5,12 +5,15 @@ One after the other on the caller's thread; or, where the backend has several jo
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, as_completed
 from dataclasses import replace
+from typing import cast
 
 from actors.circuit_actor import CircuitActor, check_known
 from actors.crew import Crew
@@ -18,7 +21,7 @@ from actors.retry import Decision, RetryPolicy, UnknownCircuitError, error_for, 
 from orchestrator.circuits.measured import MeasuredCircuit
 from orchestrator.errors import FleetError, QfleetError
 from orchestrator.jobs import FailedJob, Job, JobResult
-from orchestrator.protocols import Backend, DispatcherStats, JobSpan
+from orchestrator.protocols import Backend, DispatcherStats, FleetEvent, JobSpan, WorkerStatus
 
 _OVERHEAD_SECONDS = 5e-5
 """A call through the actor, measured; no process border is crossed."""
@@ -44,6 +47,9 @@ class SerialDispatcher:
         self._counting = threading.Lock()
         self._is_closed = False
         self._jobs_done = 0
+        self._circuits_done = 0
+        self._failures = 0
+        self._last_error = ""
         self._jobs_retried = 0
         self._busy_seconds = 0.0
         self._cache_hits = 0
@@ -64,31 +70,40 @@ class SerialDispatcher:
         self._circuits[circuit.key] = circuit
 
     def run(self, jobs: Sequence[Job]) -> Iterator[JobResult]:
-        """Yield the result of every job: in order, or as it completes where several are in flight.
+        """The iterator yields the result of every job: computed in order when it is asked for; or, where several are in flight, sent now,
+        and yielded as it completes.
 
         Raises:
             ExecutionError: a job failed more often than the retry policy allows; FleetError: this dispatcher is closed.
         """
-        for answer in self._answers(jobs, self._run_one):
-            assert isinstance(answer, JobResult)
-            yield answer
+        return cast(Iterator[JobResult], self._sent(jobs, self._run_one))
 
     def run_all(self, jobs: Sequence[Job]) -> Iterator[JobResult | FailedJob]:
         """As `run`, but jobs that are given up are yielded as such, and the others go on; see `Dispatcher.run_all`."""
-        return self._answers(jobs, self._try_one)
+        return self._sent(jobs, self._try_one)
 
-    def _answers(
+    def _sent(
         self, jobs: Sequence[Job], answer_one: Callable[[Job], JobResult | FailedJob]
     ) -> Iterator[JobResult | FailedJob]:
         check_known(jobs, self._circuits)
         asked_at = time.time()
-        crew = self._crew
-        answers = map(answer_one, jobs) if crew is None else self._run_together(crew, jobs, answer_one)
+        if self._crew is None:
+            return self._counted(map(answer_one, jobs), asked_at)
+        answers = self._run_together(self._crew, jobs, answer_one)
+        next(
+            answers
+        )  # sends the jobs; begun, the generator will also call them back if nobody asks it for an answer
+        return self._counted(cast(Iterator[JobResult | FailedJob], answers), asked_at)
+
+    def _counted(
+        self, answers: Iterator[JobResult | FailedJob], asked_at: float
+    ) -> Iterator[JobResult | FailedJob]:
         for result in answers:
             if isinstance(result, FailedJob):
                 yield result
                 continue
             self._jobs_done += 1
+            self._circuits_done += result.n_circuits
             self._busy_seconds += result.compute_seconds
             self._cache_hits += result.cache_hit
             self._spans.append(
@@ -119,6 +134,28 @@ class SerialDispatcher:
         """The last jobs, in order."""
         return list(self._spans)
 
+    def workers(self) -> list[WorkerStatus]:
+        """This process."""
+        return [
+            WorkerStatus(
+                "serial",
+                "ready",
+                socket.gethostname(),
+                os.getpid(),
+                jobs_done=self._jobs_done,
+                circuits_done=self._circuits_done,
+                busy_seconds=self._busy_seconds,
+                cache_hits=self._cache_hits,
+                cache_lookups=self._jobs_done,
+                failures=self._failures,
+                last_error=self._last_error,
+            )
+        ]
+
+    def events(self) -> list[FleetEvent]:
+        """None: this process is there as long as anybody can ask."""
+        return []
+
     def close(self) -> None:
         """Close the session. Jobs in flight are not waited for."""
         self._is_closed = True
@@ -131,10 +168,12 @@ class SerialDispatcher:
         crew: Crew[JobResult | FailedJob],
         jobs: Sequence[Job],
         answer_one: Callable[[Job], JobResult | FailedJob],
-    ) -> Iterator[JobResult | FailedJob]:
+    ) -> Iterator[JobResult | FailedJob | None]:
+        """None when the jobs are handed over, then the answers."""
         answers: list[Future[JobResult | FailedJob]] = []
         try:
             answers.extend(crew.hand(answer_one, job) for job in jobs)
+            yield None
             for answer in as_completed(answers):
                 yield answer.result()
         finally:  # after a failure, an interrupt, or when nobody asks for the rest
@@ -163,6 +202,9 @@ class SerialDispatcher:
                 self._actor.register(self._circuits[job.circuit_key])
             except Exception as error:
                 n_failures += 1
+                with self._counting:
+                    self._failures += 1
+                    self._last_error = str(error)
                 if self._policy.decide(error, n_failures) is Decision.RAISE:
                     raise error_for(job.job_id, n_failures, error) from error
                 with self._counting:

@@ -119,6 +119,50 @@ class JobSpan(NamedTuple):
     phases: JobPhases | None = None
 
 
+class WorkerStatus(NamedTuple):
+    """What a dispatcher knows of one worker.
+
+    Attributes:
+        state: "starting", "ready", "resting" (it failed too often lately, and is left alone for a while) or "leaving" (it ends what it
+            has and gets nothing more).
+        node: where it runs; "" if that is not known yet.
+        pid: of its process there; 0 if that is not known yet.
+        jobs_in_flight: sent and not answered.
+        circuits_done: of the jobs done.
+        busy_seconds: spent inside the backend.
+        failures: jobs that it failed.
+        last_error: the newest of them in words; "" if there was none.
+    """
+
+    worker: str
+    state: str
+    node: str = ""
+    pid: int = 0
+    jobs_in_flight: int = 0
+    jobs_done: int = 0
+    circuits_done: int = 0
+    busy_seconds: float = 0.0
+    cache_hits: int = 0
+    cache_lookups: int = 0
+    failures: int = 0
+    last_error: str = ""
+
+
+class FleetEvent(NamedTuple):
+    """Something that happened to a worker.
+
+    Attributes:
+        at: Unix seconds.
+        kind: "joined", "lost", "left", "resting", "back" (from rest) or "waiting" (for what the cluster has not got; no worker is named).
+        text: the reason, in words.
+    """
+
+    at: float
+    kind: str
+    worker: str = ""
+    text: str = ""
+
+
 class Dispatcher(Protocol):
     """Runs jobs on workers; results come in any order, each job's exactly once."""
 
@@ -137,7 +181,10 @@ class Dispatcher(Protocol):
         ...
 
     def run(self, jobs: Sequence[Job]) -> Iterator[JobResult]:
-        """Yield the result of every job as it completes.
+        """Send the jobs; the iterator yields the result of every one as it completes.
+
+        They are sent when this is called, as far as there is room for them, and not when the first result is asked for: who has work
+        of several kinds calls this for each, and then asks for the results, on one thread and in any order.
 
         Raises:
             ExecutionError: a job failed more often than the retry policy allows; FleetError: no worker is left.
@@ -158,6 +205,14 @@ class Dispatcher(Protocol):
 
     def timeline(self) -> Sequence[JobSpan]:
         """The newest jobs done (some ten thousand at most), in order of completion."""
+        ...
+
+    def workers(self) -> Sequence[WorkerStatus]:
+        """The workers there are, in the order in which they joined."""
+        ...
+
+    def events(self) -> Sequence[FleetEvent]:
+        """What happened to workers so far (the newest ten thousand at most), oldest first."""
         ...
 
     def close(self) -> None:

@@ -6,11 +6,11 @@ import itertools
 import logging
 import pickle
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
 import ray
@@ -35,13 +35,15 @@ from actors.scheduler import GivenUp, Scheduler
 from orchestrator.circuits.measured import MeasuredCircuit
 from orchestrator.errors import FleetError, QfleetError
 from orchestrator.jobs import Displacements, FailedJob, Job, JobResult
-from orchestrator.protocols import Backend, DispatcherStats, JobSpan
+from orchestrator.protocols import Backend, DispatcherStats, FleetEvent, JobSpan, WorkerStatus
 
 _log = logging.getLogger(__name__)
 _OPEN_SECONDS = 300.0
 """Longest opening of a session."""
 _CLOSE_SECONDS = 1.0
 """What closing sessions may take before the actors are killed."""
+_MAX_EVENTS = 10_000
+"""Events that `events` remembers."""
 _JOBS = "jobs"
 """Name of the threads that run jobs, in an actor with several of them."""
 
@@ -55,6 +57,12 @@ class _Worker:
     run: Any  # its method that runs a job
     spawned_at: float
     hello: Hello | None = None  # None until it is ready
+    jobs_done: int = 0
+    circuits_done: int = 0
+    busy_seconds: float = 0.0
+    cache_hits: int = 0
+    failures: int = 0
+    last_error: str = ""
     known: set[str] = field(default_factory=set)  # circuit keys that it need not be sent again
 
 
@@ -142,6 +150,7 @@ class RayFleet:
         self._abandoned: deque[_Run] = deque()
         self._circuits: dict[str, Any] = {}  # circuit key -> reference of the MeasuredCircuit in Ray's store
         self._spans: deque[JobSpan] = deque(maxlen=max_spans)
+        self._events: deque[FleetEvent] = deque(maxlen=_MAX_EVENTS)
         self._workers_lost = 0
         self._jobs_done = 0
         self._jobs_retried = 0  # by schedulers before the present one
@@ -186,30 +195,37 @@ class RayFleet:
             self._circuits[circuit.key] = ray.put(circuit)
 
     def run(self, jobs: Sequence[Job]) -> Iterator[JobResult]:
-        """Yield the result of every job as it completes.
+        """Send the jobs; the iterator yields the result of every one as it completes.
 
         Not for several threads at once. After an interrupt the fleet can be used again.
 
         Raises:
             ExecutionError: a job failed more often than the retry policy allows; FleetError: no worker is left.
         """
-        for answer in self._answers(jobs, goes_on=False):
-            assert isinstance(answer, JobResult)
-            yield answer
+        return cast(Iterator[JobResult], self._sent(jobs, goes_on=False))
 
     def run_all(self, jobs: Sequence[Job]) -> Iterator[JobResult | FailedJob]:
         """As `run`, but jobs that are given up are yielded as such, and the others go on; see `Dispatcher.run_all`."""
-        return self._answers(jobs, goes_on=True)
+        return self._sent(jobs, goes_on=True)
 
-    def _answers(self, jobs: Sequence[Job], *, goes_on: bool) -> Iterator[JobResult | FailedJob]:
+    def _sent(self, jobs: Sequence[Job], *, goes_on: bool) -> Iterator[JobResult | FailedJob]:
         self._check_open()
         check_known(jobs, self._circuits)
+        answers = self._answers(jobs, goes_on=goes_on)
+        next(
+            answers
+        )  # sends the jobs; begun, the generator will also clear up if nobody asks it for an answer
+        return cast(Iterator[JobResult | FailedJob], answers)
+
+    def _answers(self, jobs: Sequence[Job], *, goes_on: bool) -> Iterator[JobResult | FailedJob | None]:
+        """None when the jobs are sent, then the answers."""
         run = _Run({next(self._job_numbers): job for job in jobs}, goes_on=goes_on)
         try:
             for number in run.jobs:
                 self._runs[number] = run
                 self._scheduler.job_added(number)
             self._send()
+            yield None
             while run.jobs or run.results or run.error:
                 while run.results:
                     yield run.results.popleft()
@@ -241,6 +257,31 @@ class RayFleet:
     def timeline(self) -> list[JobSpan]:
         """The last jobs, in the order in which their results came."""
         return list(self._spans)
+
+    def workers(self) -> list[WorkerStatus]:
+        """The actors there are."""
+        in_flight = Counter(call.worker.name for call in self._calls.values() if call.job is not None)
+        return [
+            WorkerStatus(
+                worker.name,
+                "ready" if worker.hello else "starting",
+                worker.hello.node_id if worker.hello else "",
+                worker.hello.pid if worker.hello else 0,
+                in_flight[worker.name],
+                worker.jobs_done,
+                worker.circuits_done,
+                worker.busy_seconds,
+                worker.cache_hits,
+                worker.jobs_done,
+                worker.failures,
+                worker.last_error,
+            )
+            for worker in self._workers.values()
+        ]
+
+    def events(self) -> list[FleetEvent]:
+        """What happened to actors so far."""
+        return list(self._events)
 
     def close(self) -> None:
         """Close the sessions, stop the actors, and Ray too if this fleet started it and is the last to use it."""
@@ -306,6 +347,7 @@ class RayFleet:
 
     def _joined(self, worker: _Worker, hello: Hello) -> None:
         worker.hello = hello
+        self._events.append(FleetEvent(time.time(), "joined", worker.name))
         self._scheduler.worker_joined(worker.name)
 
     def _lose(self, worker: _Worker, error: BaseException) -> None:
@@ -314,6 +356,7 @@ class RayFleet:
             return
         self._workers_lost += 1
         self._last_loss = str(error)
+        self._events.append(FleetEvent(time.time(), "lost", worker.name, str(error)))
         _log.info("%s is lost: %s", worker.name, error)
         kill(worker.handle)  # out of reach is not dead: an actor that comes back must not hold CPUs
         self._calls = {
@@ -385,15 +428,22 @@ class RayFleet:
         elif isinstance(answer, BaseException):
             if isinstance(answer, UnknownCircuitError):
                 call.worker.known.discard(answer.circuit_key)
+            else:
+                call.worker.failures += 1
+                call.worker.last_error = str(answer)
             given_up = self._scheduler.job_failed(call.worker.name, call.job, answer)
             if given_up is not None:
                 self._give_up(given_up)
         elif self._scheduler.job_done(call.worker.name, call.job):
-            self._deliver(call.job, replace(answer, sent_at=call.sent_at))
+            self._deliver(call.worker, call.job, replace(answer, sent_at=call.sent_at))
 
-    def _deliver(self, number: int, result: JobResult) -> None:
+    def _deliver(self, worker: _Worker, number: int, result: JobResult) -> None:
         run = self._runs.pop(number)
         del run.jobs[number]
+        worker.jobs_done += 1
+        worker.circuits_done += result.n_circuits
+        worker.busy_seconds += result.compute_seconds
+        worker.cache_hits += result.cache_hit
         run.results.append(result)
         self._jobs_done += 1
         self._busy_seconds += result.compute_seconds

@@ -173,6 +173,45 @@ def test_the_timeline_ends_with_the_last_jobs(dispatcher: Dispatcher, circuit: M
     assert {span.phases for span in spans} == {None}
 
 
+def test_two_calls_are_under_way_at_once(dispatcher: Dispatcher, circuit: MeasuredCircuit):
+    """Both are sent before either is asked for an answer, and the second may be read first."""
+    first, second = make_jobs(12, circuit), make_jobs(13, circuit)
+    answers = [dispatcher.run(first), dispatcher.run(second)]
+    assert values_by_id(list(answers[1])) == expected_values(second)
+    assert values_by_id(list(answers[0])) == expected_values(first)
+
+
+def test_a_call_that_nobody_reads_leaves_nothing_behind(dispatcher: Dispatcher, circuit: MeasuredCircuit):
+    unread = dispatcher.run(make_jobs(12, circuit))
+    del unread
+    jobs = make_jobs(5, circuit)
+    assert values_by_id(list(dispatcher.run(jobs))) == expected_values(jobs)
+
+
+def test_workers_say_what_they_have_done(dispatcher: Dispatcher, circuit: MeasuredCircuit):
+    def totals() -> tuple[int, int, int]:
+        workers = dispatcher.workers()
+        assert len(workers) == dispatcher.n_workers
+        assert {worker.state for worker in workers} == {"ready"}
+        assert all(worker.pid > 0 and worker.node for worker in workers)
+        return (
+            sum(worker.jobs_done for worker in workers),
+            sum(worker.circuits_done for worker in workers),
+            sum(worker.failures for worker in workers),
+        )
+
+    before = totals()
+    jobs = make_jobs(7, circuit)
+    list(dispatcher.run(jobs))
+    after = totals()
+    assert after[0] - before[0] == 7
+    assert after[1] - before[1] == sum(job.n_samples * job.n_displacements for job in jobs)
+    with pytest.raises(ExecutionError):
+        list(dispatcher.run(make_jobs(1, circuit, FAILS)))
+    assert totals()[2] > after[2]
+    assert any("HTTP 500" in worker.last_error for worker in dispatcher.workers())
+
+
 def test_circuits_are_compiled_once_per_worker(dispatcher: Dispatcher):
     circuit = make_circuit("compiled once")
     dispatcher.register(circuit)

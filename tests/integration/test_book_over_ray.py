@@ -43,7 +43,9 @@ class CarelessBook:
         reserved = self.reserved
         if reserved + micro_dollars > CAP:
             raise BudgetError(CAP, 0, reserved, micro_dollars)
-        time.sleep(0.001)  # another thread's turn
+        time.sleep(
+            0.02
+        )  # long enough for every racer, on however slow a machine, to look at the last dollars before they are gone
         self.reserved += micro_dollars
 
 

@@ -101,6 +101,12 @@ class Failing:
     def timeline(self) -> list[Any]:
         return []
 
+    def workers(self) -> list[Any]:
+        return []
+
+    def events(self) -> list[Any]:
+        return []
+
     def close(self) -> None:
         pass
 

@@ -26,7 +26,7 @@ class RehearsalDispatcher(SerialDispatcher):
         self._time = time
         self._ended_by: BaseException | None = None
 
-    def _answers(self, jobs: Sequence[Job], answer_one: Callable[[Job], Answer]) -> Iterator[Answer]:
+    def _sent(self, jobs: Sequence[Job], answer_one: Callable[[Job], Answer]) -> Iterator[Answer]:
         def in_turn(job: Job) -> Answer:
             with self._time.turn(job.job_id):
                 try:
@@ -37,7 +37,10 @@ class RehearsalDispatcher(SerialDispatcher):
                     raise
 
         self._time.announce([job.job_id for job in jobs])
+        return self._ended(super()._sent(jobs, in_turn))
+
+    def _ended(self, answers: Iterator[Answer]) -> Iterator[Answer]:
         try:
-            yield from super()._answers(jobs, in_turn)
+            yield from answers
         except StoppedError:
             raise (self._ended_by or StoppedError("the rehearsal is stopped")) from None
