@@ -232,6 +232,9 @@ def _add_emulator(commands: Any) -> None:
     emulator.add_argument("--port", type=int, default=0, help="on 127.0.0.1 (default: a free one)")
     emulator.add_argument("--seed", type=int, default=0, help="of the shots of machines (default: 0)")
     emulator.add_argument("--noise", metavar="NAME", help="of simulator jobs that name none, e.g. aria-1")
+    emulator.add_argument(
+        "--noiseless", action="store_true", help="machines without their noise, to time what asks them"
+    )
     emulator.add_argument("--latency", type=float, default=0.0, metavar="S", help="of every request")
     emulator.add_argument("--queue", type=float, default=0.0, metavar="S", help="that every job dwells")
     emulator.add_argument("--rate", type=float, metavar="N", help="requests a second (default: no limit)")

@@ -50,6 +50,7 @@ def settings_of(options: argparse.Namespace) -> Any:
         latency_seconds=options.latency,
         queue_seconds=options.queue,
         noise=options.noise,
+        is_noiseless=options.noiseless,
         faults=FaultPlan.load(options.faults) if options.faults else FaultPlan(),
         ledger=_writable(options.ledger),
         prices=Catalogue.load(options.prices) if options.prices else Catalogue.default(),

@@ -26,6 +26,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import orjson
+
 from orchestrator.errors import QfleetError
 
 FORMAT = 1
@@ -256,10 +258,14 @@ class AnswerFiles:
         """
         path = self._path(token)
         try:
-            text = json.dumps([dict(each) for each in answer], separators=(",", ":"), allow_nan=False)
-        except (TypeError, ValueError) as error:
+            text = orjson.dumps([dict(each) for each in answer])
+        except TypeError as error:
             raise BookError(f"the answer {path} is not a list of probabilities: {error}") from None
-        content = (text if question is None else f'{{"question":{question},"answer":{text}}}').encode()
+        if b"null" in text:  # what orjson makes of NaN and infinity; no key of an answer has letters
+            raise BookError(
+                f"the answer {path} is not a list of probabilities: it holds what is no finite number"
+            )
+        content = text if question is None else b'{"question":%b,"answer":%b}' % (question.encode(), text)
         aside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
         try:
             if not self.folder.is_dir():
@@ -300,7 +306,7 @@ class AnswerFiles:
             raise AnswerMissingError(token, provider_id, f"{path}: {error.strerror}") from None
         if hashlib.sha256(content).hexdigest() != digest:
             raise AnswerMissingError(token, provider_id, f"{path} is not what was written there")
-        found = json.loads(content)
+        found = orjson.loads(content)
         return (
             Recorded(found["answer"], found["question"]) if isinstance(found, dict) else Recorded(found, None)
         )

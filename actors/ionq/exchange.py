@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import ssl
 import time
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+import orjson
 import requests
 from urllib3.exceptions import NewConnectionError
 
@@ -56,8 +56,8 @@ def answered(response: requests.Response, content: bytes) -> Exchange:
     """What a whole answer with the body `content` says."""
     status = response.status_code
     try:
-        body = json.loads(content)
-    except ValueError:  # UnicodeDecodeError is one
+        body = orjson.loads(content)
+    except ValueError:  # NaN and Infinity included, which are not JSON
         body = None
     if 200 <= status < 300:
         problem = "" if body is not None else "the body is not JSON"

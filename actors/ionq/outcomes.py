@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -40,23 +41,52 @@ def outcomes(answer: Mapping[str, float], n_qubits: int) -> Outcomes:
     """One circuit's answer ``{"<decimal>": probability}`` with its bits in qfleet's order.
 
     Raises:
-        BadAnswerError: it is empty; a key is no outcome of `n_qubits` qubits or comes twice; a probability is negative or no finite
+        BadAnswerError: see `all_outcomes`.
+    """
+    return all_outcomes([answer], n_qubits)[0]
+
+
+def all_outcomes(answers: Sequence[Mapping[str, float]], n_qubits: int) -> list[Outcomes]:
+    """As `outcomes`, of the circuits of a job.
+
+    Raises:
+        BadAnswerError: an answer is empty; a key is no outcome of `n_qubits` qubits or comes twice; a probability is negative or no finite
             number; they do not sum to 1 within `MAX_DEFECT`.
     """
-    if not answer:
+    if not all(answers):
         raise BadAnswerError("an answer holds no outcome")
-    rows, order = _rows(tuple(answer), n_qubits)
+    lengths = np.array([len(answer) for answer in answers])
+    ends = np.cumsum(lengths)
+    n_in_all = int(ends[-1]) if len(ends) else 0
     try:
-        found = np.fromiter(answer.values(), np.float64, len(answer))[order]
+        found = np.fromiter(chain.from_iterable(answer.values() for answer in answers), np.float64, n_in_all)
     except (TypeError, ValueError) as error:
         raise BadAnswerError(f"an answer holds what is no probability: {error}") from error
     is_wrong = ~(np.isfinite(found) & (found >= 0))
     if is_wrong.any():
         raise BadAnswerError(f"a probability is {found[is_wrong][0]}")
-    total = found.sum()
+    rows = _rows(answers, n_in_all, n_qubits)
+    # The circuits one after the other, each by ascending rows: in whatever order they came, the sums below are the same to the bit.
+    places = (np.arange(len(answers)) << n_qubits).repeat(lengths) + rows
+    order = np.argsort(
+        places, kind="stable"
+    )  # answers in ascending order of the keys are a merge of few runs
+    places, rows, found = places[order], rows[order], found[order]
+    if (places[1:] == places[:-1]).any():
+        raise BadAnswerError("an answer holds an outcome twice")
+    parts = [
+        (rows[start:end], found[start:end])
+        for start, end in zip((ends - lengths).tolist(), ends.tolist(), strict=True)
+    ]
+    return [Outcomes(of_one, _normed(values)) for of_one, values in parts]
+
+
+def _normed(values: np.ndarray) -> np.ndarray:
+    total = values.sum()
     if not abs(total - 1) <= MAX_DEFECT:
         raise BadAnswerError(f"the probabilities sum to {total}, not to 1 within {MAX_DEFECT}")
-    return Outcomes(rows, found / total)
+    normed: np.ndarray = values / total
+    return normed
 
 
 def probabilities(answer: Mapping[str, float], n_qubits: int) -> np.ndarray:
@@ -71,15 +101,14 @@ def probabilities(answer: Mapping[str, float], n_qubits: int) -> np.ndarray:
     return dense
 
 
-@functools.lru_cache(maxsize=16)
-def _rows(keys: tuple[str, ...], n_qubits: int) -> tuple[np.ndarray, np.ndarray]:
-    """The outcomes `keys` as ascending basis indices, and the order that they stand in then; exact answers of a job have them in common.
+def _rows(answers: Sequence[Mapping[str, float]], n_in_all: int, n_qubits: int) -> np.ndarray:
+    """The outcomes of `answers`, one after the other, as basis indices.
 
     Raises:
-        BadAnswerError: a key is no outcome of `n_qubits` qubits, or comes twice.
+        BadAnswerError: a key is no outcome.
     """
     try:
-        numbers = np.fromiter(map(int, keys), np.int64, len(keys))
+        numbers = np.fromiter(map(int, chain.from_iterable(answers)), np.int64, n_in_all)
     except (TypeError, ValueError, OverflowError) as error:
         raise BadAnswerError(f"an answer holds what is no outcome: {error}") from error
     is_wrong = (numbers < 0) | (numbers >= 2**n_qubits)
@@ -87,12 +116,7 @@ def _rows(keys: tuple[str, ...], n_qubits: int) -> tuple[np.ndarray, np.ndarray]
         raise BadAnswerError(
             f"outcome {numbers[is_wrong][0]} is none of {n_qubits} qubits: 0 to {2**n_qubits - 1}"
         )
-    rows = _table(n_qubits)[numbers] if n_qubits <= MAX_DENSE_QUBITS else _reversed(numbers, n_qubits)
-    order = np.argsort(rows, kind="stable")
-    rows = rows[order]
-    if (rows[1:] == rows[:-1]).any():
-        raise BadAnswerError("an answer holds an outcome twice")
-    return rows, order
+    return _table(n_qubits)[numbers] if n_qubits <= MAX_DENSE_QUBITS else _reversed(numbers, n_qubits)
 
 
 @functools.cache

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from actors.ionq.outcomes import Outcomes, outcomes
+from actors.ionq.outcomes import Outcomes, all_outcomes
 from actors.ionq.question import Source, places_of
 from actors.ionq.record import RecordedSubmission
 
@@ -75,7 +75,7 @@ class RecordedCircuits:
             assert n_shots is not None  # no other target takes circuits without shots
             shots += [n_shots] * question.n_circuits
             tokens += [submission.entry.token] * question.n_circuits
-            found += [outcomes(answer, question.n_qubits) for answer in submission.answer]
+            found += all_outcomes(submission.answer, question.n_qubits)
         # An order that does not depend on which thread was answered first
         order = sorted(range(len(keys)), key=lambda i: (places[i], -shots[i], tokens[i]))
         self._places = [Place(*places[i]) for i in order]

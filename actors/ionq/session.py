@@ -24,7 +24,7 @@ from actors.ionq.client import NAME_PREFIX, TOKEN_KEY, IonQClient
 from actors.ionq.clock import SessionClock, SystemClock
 from actors.ionq.endpoint import resolve_endpoint
 from actors.ionq.job_phases import JobStopwatch
-from actors.ionq.outcomes import Draws, Outcomes, group_values, outcomes, sample, z_masks
+from actors.ionq.outcomes import Draws, Outcomes, all_outcomes, group_values, sample, z_masks
 from actors.ionq.persistence import Persistence, keep_at
 from actors.ionq.question import Source, all_angles, question_text
 from actors.ionq.submission import Answer, Delivery, Patience, Submission, Submitter
@@ -186,7 +186,7 @@ class IonQSession:
         checked: list[Outcomes] = []
 
         def check(answer: Answer) -> None:
-            checked[:] = [outcomes(one, n_qubits) for one in answer]
+            checked[:] = all_outcomes(answer, n_qubits)
 
         submission = Submission(
             token=_digest(self._run_token, origin),

@@ -297,7 +297,7 @@ class Submitter:
         """Wait until the job is completed."""
         begin = self._clock.now()
         status: JobStatus | None = None
-        pauses = self._polling.pauses()
+        looks = self._polling.looks()
         while True:
             try:
                 status = self._client.job(job_id)
@@ -309,12 +309,12 @@ class Submitter:
                     self._polling.ended(_difference(status.completed_at, status.submitted_at))
                     return status
                 self._release_if_unsuccessful(token, status)
-            pause = next(pauses)
-            if self._clock.now() + pause - begin > self._patience.job:
+            waited = self._clock.now() - begin
+            at = next(look for look in looks if look > waited)  # a slow answer delays no later look
+            if at > self._patience.job:
                 state = status.status if status else "unknown"
-                waited = f"the job is still {state} after {self._clock.now() - begin:.0f} s"
-                raise JobTimeoutError(waited, job_id=job_id)
-            self._clock.sleep(pause)
+                raise JobTimeoutError(f"the job is still {state} after {waited:.0f} s", job_id=job_id)
+            self._clock.sleep(at - waited)
 
     def _release_if_unsuccessful(self, token: str, status: JobStatus) -> None:
         """Free the money of a job that failed or was canceled, which IonQ does not charge, and raise."""

@@ -1,7 +1,8 @@
 """``qfleet benchmark ionq``: what training on IonQ adds to the latency of its jobs, against the emulator in a process of its own.
 
 The whole paid path is timed, submission book included: circuits of a gradient by parameter shift (8 qubits, 48 rotations, 97 circuits
-a sample), whose jobs all take the same time at the service, as one job, as many jobs at once, and one circuit at a time.
+a sample), whose jobs all take the same time at the service, as one job, as many jobs at once, and one circuit at a time. The emulator's
+machine has no noise here: its simulation would take processors from the one that is timed, which IonQ's machines do not.
 """
 
 from __future__ import annotations
@@ -130,12 +131,12 @@ def gradient_plan(n_samples: int) -> EvaluationPlan:
 
 @contextmanager
 def emulator(latency: float) -> Iterator[str]:
-    """The URL of an emulator in a process of its own, whose jobs take `latency` seconds.
+    """The URL of an emulator in a process of its own, whose jobs take `latency` seconds, and whose machines have no noise.
 
     Raises:
         FleetError: it did not start.
     """
-    command = [sys.executable, "-m", "pipelines.cli", "emulator", "--queue", str(latency)]
+    command = [sys.executable, "-m", "pipelines.cli", "emulator", "--queue", str(latency), "--noiseless"]
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from actors.ionq.outcomes import outcomes
+from actors.ionq.outcomes import all_outcomes
 from actors.ionq.question import places_of
 from actors.ionq.record import RecordedSubmission
 from actors.ionq.recorded_circuits import content_keys
@@ -119,7 +119,7 @@ def _columns(submission: RecordedSubmission, seed: int) -> dict[str, Any]:
         keys[chosen] = [
             key.hex() for key in content_keys(question.structure, basis, source, where.angles[chosen])
         ]
-    found = [outcomes(answer, question.n_qubits) for answer in submission.answer]
+    found = all_outcomes(submission.answer, question.n_qubits)
     noise_keys = job.noise_keys.tolist() or [None] * len(question.bases)
     purposes = [
         _purpose(seed, basis, noise_keys[group], job.shots) for group, basis in enumerate(question.bases)

@@ -65,9 +65,10 @@ def noticed_after(seconds: float, latency: float, *, is_first: bool) -> float:
     patience = Patience()
     polling = Polling(patience.first_poll, patience.max_poll, patience.growth)
     polling.ended(None if is_first else seconds)
-    at, pauses = 0.0, polling.pauses()
+    at, looks = 0.0, polling.looks()
     while at + latency < seconds:
-        at += latency + next(pauses)
+        answered = at + latency
+        at = next(look for look in looks if look > answered)
     return at + latency
 
 

@@ -15,8 +15,9 @@ import pytest
 from actors.ionq.emulator import simulation
 from actors.ionq.emulator.circuits import CircuitReader
 from actors.ionq.emulator.gates import Call, Piece, pieces
-from actors.ionq.emulator.machine import exact_text, shares_text
+from actors.ionq.emulator.machine import Machine, exact_text, shares_text
 from actors.ionq.emulator.simulation import Simulation, draw_counts, key_order, walsh_hadamard
+from actors.ionq.emulator.submission import read_submission
 from actors.noise.presets import aria_1, forte_1
 from orchestrator.errors import CapabilityError
 
@@ -269,3 +270,24 @@ def test_counts_are_keyed_and_follow_the_probabilities() -> None:
     assert not np.array_equal(counts, draw_counts(row, 200_000, b"a2"))
     error = np.sqrt(row * (1 - row) * 200_000)
     assert (np.abs(counts - row * 200_000) < 5 * error).all()
+
+
+def test_a_machine_without_noise_draws_its_shots_all_the_same() -> None:
+    """Outcomes that noise alone could give do not come up, and the others as a binomial of the exact probability."""
+    shots, angle = 4000, 1.0
+    body = {
+        "backend": "qpu.aria-1", "type": "ionq.circuit.v1", "shots": shots,
+        "input": {"gateset": "qis", "qubits": 2, "circuit": [
+            {"gate": "ry", "target": 0, "rotation": angle}, {"gate": "cnot", "control": 0, "target": 1}]},
+    }  # fmt: skip
+    submission = read_submission(json.dumps(body), CircuitReader())
+    answers = []
+    for is_noiseless in (False, True):
+        machine = Machine(0, None, is_noiseless)
+        answers.append(json.loads(machine.run(submission).result()[0]))
+        machine.close()
+    noisy, found = answers
+    assert set(noisy) > set(found) == {"0", "3"}
+    assert found["0"] * shots == round(found["0"] * shots)
+    exact = math.sin(angle / 2) ** 2
+    assert abs(found["3"] - exact) < 4 * math.sqrt(exact * (1 - exact) / shots)

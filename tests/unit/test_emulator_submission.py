@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from actors.ionq.emulator import body as body_module
+from actors.ionq.emulator import circuits as circuits_module
 from actors.ionq.emulator.body import read_body
 from actors.ionq.emulator.circuits import CircuitReader
 from actors.ionq.emulator.refusal import Refusal
@@ -133,6 +134,72 @@ def test_whole_numbers_and_exponents_are_numbers_too() -> None:
     [(structure, parameters, _)] = read(single(gates)).circuits.groups
     assert parameters.tolist() == [[2.0, -1.5e-07, 1e20, 0.25]]
     assert structure.n_qubits == 2
+
+
+NUMBERS = [0.25, 0.5, -0.25, 1e-05, -9.79e-05, 1.5e20, 0.0, -0.0, 3, -1, 0.1 + 0.2, 5e-324]
+
+
+@pytest.mark.parametrize("separators", [(", ", ": "), (",", ":")])
+@pytest.mark.parametrize("gateset", ["qis", "native"])
+def test_all_at_once_and_one_by_one_are_the_same(
+    gateset: str, separators: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read after all kinds of circuits were met, so that what is known of one might be taken for another."""
+    rng = np.random.default_rng(1)
+
+    def gate() -> dict[str, Any]:
+        kind, number = rng.integers(3), NUMBERS[rng.integers(len(NUMBERS))]
+        if gateset == "qis":
+            times = {"time": number, "coefficients": [0.5 if rng.integers(2) else 0.75], "terms": ["Z"]}
+            return [
+                {"gate": "rx", "target": 0, "rotation": number},
+                {"gate": "h", "target": int(rng.integers(2))},
+                {"gate": "pauliexp", "targets": [0], **times},
+            ][kind]
+        phase = number if abs(number) <= 1 else 0.75
+        return [
+            {"gate": "gpi", "target": int(rng.integers(2)), "phase": phase},
+            {
+                "gate": "ms",
+                "targets": [0, 1],
+                "phases": [phase, 0.1],
+                "angle": 0.25 if rng.integers(2) else 0.2,
+            },
+            {"gate": "zz", "targets": [0, 1], "angle": phase},
+        ][kind]
+
+    lengths = rng.integers(1, 4, 300)
+    texts = [
+        json.dumps({"circuit": [gate() for _ in range(length)]}, separators=separators) for length in lengths
+    ]
+    assert circuits_module.cut(texts) is not None
+    reader = CircuitReader()
+    reader.read(texts, gateset, 2)
+    found = reader.read(texts, gateset, 2)
+    monkeypatch.setattr(circuits_module, "cut", lambda texts: None)
+    wanted = CircuitReader().read(texts, gateset, 2)
+    assert found.counts == wanted.counts
+    assert [places.tolist() for *_, places in found.groups] == [
+        places.tolist() for *_, places in wanted.groups
+    ]
+    for (one, here, _), (other, there, _) in zip(found.groups, wanted.groups, strict=True):
+        assert one.text == other.text
+        assert here.tobytes() == there.tobytes()
+
+
+@pytest.mark.parametrize(
+    "number", ["01.5", "1.", ".5", "--1.5", "1.5.2", "1-.5", "1.5-", "1.5e", "1.5ea2", "-.5"]
+)
+def test_what_is_no_number_is_refused_also_in_a_known_circuit(number: str) -> None:
+    reader = CircuitReader()
+
+    def text(written: str) -> str:
+        return json.dumps({"circuit": [{"gate": "rx", "target": 0, "rotation": "?"}]}).replace('"?"', written)
+
+    for _ in range(2):
+        reader.read([text("1.5")], "qis", 1)
+    with pytest.raises(Refusal, match="JSON"):
+        reader.read([text("2.5"), text(number)], "qis", 1)
 
 
 def test_a_number_in_a_name_is_no_parameter() -> None:

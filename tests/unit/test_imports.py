@@ -41,6 +41,7 @@ PLACES = {
     "mlflow": ("pipelines/tracking/mlflow_store.py", "pipelines/tracking/pyfunc_model.py"),
     "numba": ("actors/simulation/",),
     "optuna": ("pipelines/tune.py",),
+    "orjson": ("actors/ionq/",),
     "pandas": ("pipelines/tracking/mlflow_store.py", "pipelines/tracking/pyfunc_model.py"),
     "jax": ("pipelines/benchmark/peers/",),
     "pennylane": ("pipelines/frontends/", "pipelines/benchmark/peers/"),
@@ -72,6 +73,7 @@ PLACES = {
     "torch": ("pipelines/frontends/",),
     "urllib3": ("actors/ionq/",),
     "uvicorn": ("actors/ionq/emulator/",),
+    "uvloop": ("actors/ionq/emulator/",),
 }
 # Measured beside the engine where a user has them; never installed by us
 PEERS = {"jax", "pennylane", "qiskit", "qiskit_aer", "qsimcirq", "qulacs", "tensorcircuit"}

@@ -109,19 +109,33 @@ def test_the_service_is_not_asked_before_it_wants_to_be() -> None:
     assert clock.pauses == [7.0]
 
 
-def test_pauses_grow_and_one_look_falls_to_the_expected_end() -> None:
-    polling = Polling(0.05, 2.0, 1.3)
-    plain = looks(polling, 60.0)
-    assert plain[:4] == pytest.approx([0.05, 0.115, 0.1995, 0.30935])
-    gaps = [b - a for a, b in itertools.pairwise(plain)]
+def test_pauses_grow() -> None:
+    found = looks(Polling(0.05, 2.0, 1.3), 60.0)
+    assert found[:4] == pytest.approx([0.05, 0.115, 0.1995, 0.30935])
+    gaps = [b - a for a, b in itertools.pairwise(found)]
     assert max(gaps) == pytest.approx(2.0)
-    assert all(b - a <= 0.3 * a + 0.05 + 1e-9 for a, b in itertools.pairwise(plain))
-    for seconds in (0.2, None, 0.21, 5.0, 0.19):
+    assert all(b - a <= 0.3 * a + 0.05 + 1e-9 for a, b in itertools.pairwise(found))
+
+
+@pytest.mark.parametrize("scale", [0.02, 0.2, 3.0, 40.0])
+def test_one_look_falls_to_the_expected_end_and_few_before(scale: float) -> None:
+    polling = Polling(0.05, 2.0, 1.3)
+    plain = looks(polling, 4 * scale)
+    for seconds in (scale, None, 1.05 * scale, 25 * scale, 0.95 * scale):
         polling.ended(seconds)
-    found = looks(polling, 60.0)
-    assert sorted([*plain, 0.205 + 0.005]) == pytest.approx(found, abs=1e-9)  # the median of four
+    found = looks(polling, 4 * scale)
+    assert found == sorted(set(found))
+    expected = 1.025 * scale + 0.005  # the median of four
+    assert min(abs(at - expected) for at in found) < 1e-9
+    quickest = 0.95 * scale
+    after = [at for at in plain if at >= quickest]
+    assert [at for at in found if at >= quickest and at != pytest.approx(expected)] == pytest.approx(after)
+    early = [at for at in found if at < quickest]
+    assert set(early) <= set(plain)
+    assert all(b >= 2 * a for a, b in itertools.pairwise(early))
+    assert all(at < 0.75 * quickest for at in early)
 
 
 def looks(polling: Polling, until: float) -> list[float]:
     """When a job is looked at, up to `until` seconds."""
-    return list(itertools.takewhile(lambda at: at < until, itertools.accumulate(polling.pauses())))
+    return list(itertools.takewhile(lambda at: at < until, polling.looks()))

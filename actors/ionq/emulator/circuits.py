@@ -3,6 +3,9 @@
 A training sends the same few structures thousands of times with other numbers. Reading every gate as a Python object would cost more than
 simulating it, so a circuit's text is cut at its decimal numbers: what is left is its *skeleton*, which is parsed and checked when it is met
 first. Whole numbers stay in the skeleton; one where a decimal may stand is a constant of the structure.
+
+All circuits of a job are cut at once (`decimals`), where each of its skeletons was met before; else, and for what is written in another
+way, one by one.
 """
 
 from __future__ import annotations
@@ -14,10 +17,11 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
+from actors.ionq.emulator.decimals import Cut, cut, decimals
 from actors.ionq.emulator.gates import FIXED, ROTATIONS, Call
 from actors.ionq.emulator.refusal import Refusal, bad_request
 from orchestrator.costs.gate_counts import GateCounts, count_gates
@@ -27,7 +31,7 @@ QIS_GATES = (*FIXED, *ROTATIONS, "swap", "pauliexp")
 NATIVE_GATES = ("gpi", "gpi2", "ms", "zz", "nop")
 GATESETS = {"qis": QIS_GATES, "native": NATIVE_GATES}
 
-_NUMBER = r"-?\d+(?:\.\d+(?:[eE][-+]?\d+)?|[eE][-+]?\d+)"
+_NUMBER = r"-?(?:0|[1-9]\d*)(?:\.\d+(?:[eE][-+]?\d+)?|[eE][-+]?\d+)"
 _FULL_MS = r"(?!(?:(?<=\"angle\":)|(?<=\"angle\": ))0\.25[,}])"
 _VALUES = re.compile(rf'": ?{_FULL_MS}({_NUMBER}|\[{_NUMBER}, ?{_NUMBER}\])')
 """A decimal number, or a pair of them, as the value of a key. Not the angle of a full MS gate: as a constant it is Clifford."""
@@ -117,11 +121,26 @@ class Circuits:
         return len(self.counts)
 
 
+class _Known(NamedTuple):
+    """What is known of a skeleton as `decimals.cut` gives it.
+
+    Attributes:
+        slots: int64: which of its decimal numbers are the structure's. constants: the same of those that are part of the structure.
+        values: float64, of the constants.
+    """
+
+    structure: Structure
+    slots: np.ndarray
+    constants: np.ndarray
+    values: np.ndarray
+
+
 class CircuitReader:
     """Reads circuits and remembers the structures it has met. Not thread-safe."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[tuple[str, str], Structure | None] = OrderedDict()
+        self._cuts: OrderedDict[tuple[str, bytes, bytes], _Known] = OrderedDict()
 
     def read(self, texts: Sequence[str], gateset: str, n_qubits: int) -> Circuits:
         """The circuits whose JSON objects (``{"circuit": [...]}``) are `texts`.
@@ -129,10 +148,12 @@ class CircuitReader:
         Raises:
             Refusal: a gate that is unknown, malformed or of the other gate set, a qubit beyond `n_qubits`, a number out of range.
         """
-        members: dict[Structure, tuple[list[Sequence[float]], list[int]]] = {}
+        members: dict[Structure, tuple[list[Sequence[float] | np.ndarray], list[int]]] = {}
         counts = []
-        for place, text in enumerate(texts):
-            structure, decimals = self._structure(text, gateset)
+        nothing: list[Cut | None] = [None] * len(texts)
+        cuts = cut(texts) or nothing
+        for place, (text, pieces) in enumerate(zip(texts, cuts, strict=True)):
+            structure, decimals = self._read(text, pieces, gateset)
             if structure.n_qubits > n_qubits:
                 raise bad_request(
                     f"circuit {place} acts on qubit {structure.n_qubits - 1}, but input.qubits = {n_qubits}; nearest valid: "
@@ -151,6 +172,25 @@ class CircuitReader:
             for structure, (numbers, places) in members.items()
         )
         return Circuits(groups, tuple(counts))
+
+    def _read(
+        self, text: str, pieces: Cut | None, gateset: str
+    ) -> tuple[Structure, Sequence[float] | np.ndarray]:
+        """The structure of a circuit and its decimal numbers, from its pieces if they are known."""
+        if pieces is None:
+            return self._structure(text, gateset)
+        key = (gateset, pieces.skeleton, (pieces.values == _DEFAULT_MS_ANGLE).tobytes())
+        known = self._cuts.get(key)
+        if known is not None and np.array_equal(pieces.values[known.constants], known.values):
+            return known.structure, pieces.values[known.slots]
+        structure, decimals = self._structure(text, gateset)
+        if known is None:
+            known = _known(text, structure, pieces)
+            if len(known.slots) == structure.n_decimals:
+                self._cuts[key] = known
+            if len(self._cuts) > _STRUCTURES_KEPT:
+                self._cuts.popitem(last=False)
+        return structure, decimals
 
     def _structure(self, text: str, gateset: str) -> tuple[Structure, Sequence[float]]:
         parts = _VALUES.split(text)
@@ -172,6 +212,18 @@ class CircuitReader:
         return _parse(
             text, gateset, has_slots=False
         ), []  # some "number" stands inside of a string, e.g. a circuit's name
+
+
+def _known(text: str, structure: Structure, pieces: Cut) -> _Known:
+    """Which of the decimal numbers in `pieces` are those that `structure` has slots for."""
+    found = decimals(text.encode()) if text.isascii() else None
+    is_slot = np.zeros(len(pieces.values), bool)
+    if found is not None and structure.n_decimals:
+        for match in _VALUES.finditer(text):
+            start, end = match.span(1)
+            is_slot |= (found.starts >= start) & (found.ends <= end)
+    constants = np.flatnonzero(~is_slot)
+    return _Known(structure, np.flatnonzero(is_slot), constants, pieces.values[constants])
 
 
 def _parse(text: str, gateset: str, has_slots: bool = True) -> Structure:

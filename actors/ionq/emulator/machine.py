@@ -13,6 +13,8 @@ from actors.noise.model import NoiseModel
 from actors.noise.presets import noise_model
 
 _DECIMALS = 18
+_TABLED_SHOTS = 2**14
+"""Numbers of shots below it have a table of the texts of all shares."""
 
 
 class Machine:
@@ -20,10 +22,11 @@ class Machine:
 
     Args:
         seed: of the shots of machines. noise: model of simulator jobs that name none; None: ideal.
+        is_noiseless: machines have no noise; they draw shots all the same.
     """
 
-    def __init__(self, seed: int, noise: str | None) -> None:
-        self._seed, self._noise = seed, noise
+    def __init__(self, seed: int, noise: str | None, is_noiseless: bool = False) -> None:
+        self._seed, self._noise, self._is_noiseless = seed, noise, is_noiseless
         self._simulation = Simulation()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="emulator-machine")
 
@@ -42,7 +45,7 @@ class Machine:
     def _run(self, submission: Submission) -> list[str]:
         noise = self._noise_of(submission)
         found = self._simulation.probabilities(submission.circuits, noise)
-        if noise is None:
+        if noise is None and not submission.target.is_qpu:
             return [exact_text(row) for row in found]
         keys, shots = self._keys(submission), submission.shots
         return [
@@ -50,6 +53,8 @@ class Machine:
         ]
 
     def _noise_of(self, submission: Submission) -> NoiseModel | None:
+        if submission.target.is_qpu and self._is_noiseless:
+            return None
         name = submission.target.noise or submission.noise or self._noise
         return None if name in (None, "ideal") else noise_model(name)
 
@@ -86,15 +91,29 @@ def exact_text(probabilities: np.ndarray) -> str:
 
 def shares_text(counts: np.ndarray, shots: int) -> str:
     """JSON of k/shots for the outcomes that came up. counts: int64 [2**n], qubit 0 the most significant bit."""
-    ordered = counts[key_order(len(counts).bit_length() - 1)]
+    n_qubits = len(counts).bit_length() - 1
+    ordered = counts[key_order(n_qubits)]
     keys = np.flatnonzero(ordered)
-    pairs = zip(keys.tolist(), ordered[keys].tolist(), strict=True)
-    return "{" + ", ".join([f'"{key}": {_share(count, shots)}' for key, count in pairs]) + "}"
+    found = ordered[keys]
+    return "{" + ", ".join((_key_texts(n_qubits)[keys] + _share_texts(found, shots)).tolist()) + "}"
 
 
-@functools.lru_cache(maxsize=2**16)
-def _share(count: int, shots: int) -> str:
-    return repr(count / shots)
+def _share_texts(counts: np.ndarray, shots: int) -> np.ndarray:
+    if shots < _TABLED_SHOTS:
+        return _shares(shots)[counts]
+    return np.array([repr(count / shots) for count in counts.tolist()], object)
+
+
+@functools.lru_cache(maxsize=16)
+def _shares(shots: int) -> np.ndarray:
+    """object [shots + 1]: the text of k/shots."""
+    return np.array([repr(count / shots) for count in range(shots + 1)], object)
+
+
+@functools.cache
+def _key_texts(n_qubits: int) -> np.ndarray:
+    """object [2**n]: ``"k": ``."""
+    return np.array([f'"{key}": ' for key in range(2**n_qubits)], object)
 
 
 @functools.cache

@@ -10,8 +10,9 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import uvicorn
+import uvloop
 from starlette.types import Receive, Scope, Send
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from actors.ionq.emulator.api import CONNECTION, Api
 from actors.ionq.emulator.service import Service
@@ -25,7 +26,7 @@ _KEEP_ALIVE_SECONDS = 75
 _GRACE_SECONDS = 2
 
 
-class Protocol(H11Protocol):
+class Protocol(HttpToolsProtocol):
     """Lets the application close the connection, which ASGI has no word for."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -113,7 +114,8 @@ class Emulator:
         return asyncio.run_coroutine_threadsafe(asked(), self._loop).result()
 
     def _run(self) -> None:
-        asyncio.run(self._serve())
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self._serve())
 
     async def _serve(self) -> None:
         service = self._service = Service(self.settings)

@@ -41,7 +41,7 @@ class Service:
         self._reader = CircuitReader()
         self._jobs = Jobs()
         self._schedules: defaultdict[str, Schedule] = defaultdict(Schedule)
-        self._machine = Machine(settings.seed, settings.noise)
+        self._machine = Machine(settings.seed, settings.noise, settings.is_noiseless)
         self._calendar = Calendar(settings.began_at)
         self._answered: deque[tuple[Job, int]] = deque()
         self._n_kept = 0

@@ -27,6 +27,8 @@ class EmulatorSettings:
         queues: the same for single targets, by name, in place of `queue_seconds`.
         execution: how long jobs run after that, on machines one at a time; None: the last quarter of `queue_seconds`, side by side.
         noise: noise model of simulator jobs that ask for none; None: ideal.
+        is_noiseless: machines have none of their noise, whose simulation costs more than all else that is done for a job: to time
+            clients.
         faults: what goes wrong. ledger: file of JSON lines, see `ledger`. prices: what jobs cost.
         key: the API key that is demanded; None takes any.
         rate, burst: requests a second, and at once; None: no limit.
@@ -46,6 +48,7 @@ class EmulatorSettings:
     queues: Mapping[str, Queue] = field(default_factory=dict)
     execution: Execution | None = None
     noise: str | None = None
+    is_noiseless: bool = False
     faults: FaultPlan = field(default_factory=FaultPlan)
     ledger: Path | None = None
     prices: Catalogue = field(default_factory=Catalogue.default)
