@@ -258,7 +258,7 @@ class AnswerFiles:
         """
         path = self._path(token)
         try:
-            text = orjson.dumps([dict(each) for each in answer])
+            text = orjson.dumps([dict(each) for each in answer], option=orjson.OPT_SERIALIZE_NUMPY)
         except TypeError as error:
             raise BookError(f"the answer {path} is not a list of probabilities: {error}") from None
         if b"null" in text:  # what orjson makes of NaN and infinity; no key of an answer has letters

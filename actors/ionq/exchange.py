@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import ssl
 import time
 from collections.abc import Mapping
@@ -52,13 +53,22 @@ class Exchange:
     is_final: bool = False
 
 
+def _parsed(content: bytes) -> Any:
+    """The JSON in `content`; None if it is none. NaN, which orjson does not take, is for whoever knows what the number should be."""
+    try:
+        return orjson.loads(content)
+    except ValueError:
+        pass
+    try:
+        return json.loads(content)
+    except ValueError:  # UnicodeDecodeError is one
+        return None
+
+
 def answered(response: requests.Response, content: bytes) -> Exchange:
     """What a whole answer with the body `content` says."""
     status = response.status_code
-    try:
-        body = orjson.loads(content)
-    except ValueError:  # NaN and Infinity included, which are not JSON
-        body = None
+    body = _parsed(content)
     if 200 <= status < 300:
         problem = "" if body is not None else "the body is not JSON"
     elif 300 <= status < 400:

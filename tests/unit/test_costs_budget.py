@@ -89,7 +89,8 @@ def test_error_is_whole_after_pickling_and_says_everything() -> None:
     error = pickle.loads(pickle.dumps(BudgetError(100_000_000, 99_500_000, 400_000, 200_001)))
     assert error.asked == 200_001
     assert str(error) == (
-        "budget.max_usd = 100: a job of $0.200001 would go beyond it; $99.5 are spent, $0.4 reserved for jobs in flight, $0.1 left"
+        "a job of $0.200001 would go beyond the cap of $100 (the lower of --yes-spend and budget.max_usd); $99.5 are spent, $0.4 reserved "
+        "for jobs in flight, $0.1 left"
     )
     assert "$20 left" in str(BudgetError(1_020_000_000, 0, 1_000_000_000, 30_000_000))
 
