@@ -78,6 +78,10 @@ class CheckpointError(QfleetError):
     """No checkpoint could be read, or one could not be written."""
 
 
+class StorageError(QfleetError):
+    """The disk takes no more of what a run writes."""
+
+
 class ExecutionError(QfleetError):
     """A backend answered with a failure, or with something that is not a result."""
 
@@ -87,7 +91,7 @@ class UnanswerableJobError(QfleetError):
 
 
 class BudgetError(QfleetError):
-    """A job would cost more than is left under ``budget.max_usd``; it was not sent, and nothing was reserved for it.
+    """A job would cost more than is left under the cap; it was not sent, and nothing was reserved for it.
 
     Args:
         cap, spent, reserved, asked: micro-dollars (1e-6 USD); `reserved` is for jobs that are out.
@@ -112,8 +116,8 @@ class BudgetError(QfleetError):
             )
         )
         return (
-            f"budget.max_usd = {cap}: a job of ${asked} would go beyond it; ${spent} are spent, ${reserved} reserved for jobs in "
-            f"flight, ${left} left"
+            f"a job of ${asked} would go beyond the cap of ${cap} (the lower of --yes-spend and budget.max_usd); ${spent} are spent, "
+            f"${reserved} reserved for jobs in flight, ${left} left"
         )
 
 
@@ -148,6 +152,27 @@ class NotRecordedError(QfleetError):
 
 class FleetError(QfleetError):
     """The fleet could not be started or lost every actor."""
+
+
+class ClusterError(FleetError):
+    """A cluster's jobs API cannot be reached, refuses us, or answers with what is none of its answers."""
+
+
+class SubmittedJobError(QfleetError):
+    """A job on a cluster ended otherwise than well.
+
+    Args:
+        message: how it ended, and how it can go on.
+        exit_code: that of its driver, which this machine's command returns too.
+    """
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message, exit_code)
+        self.message = message
+        self.exit_code = exit_code
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class TrackingError(QfleetError):
