@@ -130,6 +130,12 @@ def validation_figures(report: EpochReport) -> list[tuple[str, str]]:
     return [(metric_label(n), format_metric(n, report.metrics[n])) for n in names]
 
 
+def staleness_text(report: StepReport) -> list[str]:
+    """How old the step's gradient is, where gradients may be stale."""
+    age = report.staleness
+    return [] if age is None else [f"{age} update{'s' * (age != 1)} old"]
+
+
 def trouble(fleet: DispatcherStats | None) -> list[str]:
     """What went wrong in the fleet and was mended."""
     if fleet is None:

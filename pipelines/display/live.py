@@ -11,7 +11,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TextIO
 
-from pipelines.display.board import Board, early_end, trouble, use_figures, validation_figures
+from pipelines.display.board import (
+    Board,
+    early_end,
+    staleness_text,
+    trouble,
+    use_figures,
+    validation_figures,
+)
 from pipelines.display.formatting import format_elapsed, format_value, sparkline
 from pipelines.display.protocol import Progress
 from pipelines.display.tables import MAX_WIDTH
@@ -169,7 +176,8 @@ class LiveProgress(Progress):
             best = f"best: epoch {board.epoch.best_epoch}"
             rows.add_row("validation", _joined([*(f"{label} {value}" for label, value in validation), best]))
         rate = f"learning rate {board.step.learning_rate:.3g}"
-        rows.add_row("gradient", _joined([f"norm {format_value(board.step.gradient_norm)}", rate]))
+        age = staleness_text(board.step)
+        rows.add_row("gradient", _joined([f"norm {format_value(board.step.gradient_norm)}", rate, *age]))
         use = use_figures(board, pace)
         rows.add_row("circuits", _joined([use[0].removesuffix(" circuits"), *use[1:]]))
         if board.fleet is not None:

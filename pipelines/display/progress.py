@@ -13,7 +13,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TextIO
 
-from pipelines.display.board import Board, early_end, trouble, use_figures, validation_figures
+from pipelines.display.board import (
+    Board,
+    early_end,
+    staleness_text,
+    trouble,
+    use_figures,
+    validation_figures,
+)
 from pipelines.display.formatting import format_duration, format_elapsed, format_value
 from pipelines.display.protocol import Progress
 
@@ -107,6 +114,7 @@ class PlainProgress(QuietProgress):
             figures = [
                 f"loss {format_value(report.loss)}",
                 f"gradient norm {format_value(report.gradient_norm)}",
+                *staleness_text(report),
             ]
             self._line(report.epoch, report.n_epochs, figures)
 

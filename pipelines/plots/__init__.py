@@ -10,7 +10,7 @@ from pipelines.plots.gates import DrawnGate, circuit_text, drawn_gates, labelled
 from pipelines.plots.latency import latency
 from pipelines.plots.reconstruction import fidelities, reconstructed_images
 from pipelines.plots.scores import confusion_matrix, predictions
-from pipelines.plots.timeline import fleet_timeline
+from pipelines.plots.timeline import fleet_timeline, timeline_figure
 from pipelines.plots.training import training_curves
 
 __all__ = [
@@ -25,5 +25,6 @@ __all__ = [
     "latency",
     "predictions",
     "reconstructed_images",
+    "timeline_figure",
     "training_curves",
 ]
