@@ -41,11 +41,13 @@ class PhaseClock:
         self._seconds[phase] += now - self._lap_at
         self._lap_at = now
 
-    def lap_jobs(self, began_at: float, ended_at: float, results: Sequence[JobResult]) -> float:
+    def lap_jobs(
+        self, began_at: float, ended_at: float, results: Sequence[JobResult], *, is_alone: bool = True
+    ) -> float:
         """The time since the last lap, which is returned, went by while jobs were out; see `divided`."""
         now = self._now()
         wall = now - self._lap_at
-        for phase, seconds in divided(wall, began_at, ended_at, results).items():
+        for phase, seconds in divided(wall, began_at, ended_at, results, is_alone=is_alone).items():
             self._seconds[phase] += seconds
         self._lap_at = now
         return wall
@@ -56,7 +58,9 @@ class PhaseClock:
         return taken
 
 
-def divided(wall: float, began_at: float, ended_at: float, results: Sequence[JobResult]) -> dict[str, float]:
+def divided(
+    wall: float, began_at: float, ended_at: float, results: Sequence[JobResult], *, is_alone: bool = True
+) -> dict[str, float]:
     """`wall` seconds during which jobs were out, as ``ship``, ``queue`` and ``compute``, which add up to it.
 
     The worker that answered last decides how long it took. What it computed is a duration of its own clock, and sending is one of the
@@ -64,15 +68,18 @@ def divided(wall: float, began_at: float, ended_at: float, results: Sequence[Job
     time may go from ``ship`` to ``queue`` or back, but no further.
 
     Args:
-        began_at, ended_at: Unix seconds on the driver, before the first job was sent and after the last result had come.
+        began_at, ended_at: Unix seconds on the driver, when it began to wait and after the last result had come.
         results: in the order in which they came.
+        is_alone: no other jobs were out. Else these may have computed while others were waited for, and only what they computed from
+            `began_at` on is counted, which compares the two clocks once more.
     """
     if not results:
         return {"ship": wall, "queue": 0.0, "compute": 0.0}
     last = results[-1]
     critical = [result for result in results if result.worker == last.worker]
     sent = _between(critical[0].sent_at - began_at, wall)
-    compute = _between(sum(result.compute_seconds for result in critical), wall - sent)
+    computed = (r.compute_seconds if is_alone else _since(began_at, r) for r in critical)
+    compute = _between(sum(computed), wall - sent)
     back = _between(ended_at - last.finished_at, wall - sent - compute)
     return {"ship": sent + back, "queue": wall - sent - compute - back, "compute": compute}
 
@@ -80,6 +87,11 @@ def divided(wall: float, began_at: float, ended_at: float, results: Sequence[Job
 def added(totals: Mapping[str, float], seconds: Mapping[str, float]) -> dict[str, float]:
     """Seconds by phase of both, phase by phase."""
     return {phase: totals.get(phase, 0.0) + seconds.get(phase, 0.0) for phase in PHASES}
+
+
+def _since(began_at: float, result: JobResult) -> float:
+    """Seconds that a job computed after `began_at`."""
+    return _between(result.finished_at - began_at, result.compute_seconds)
 
 
 def _between(seconds: float, most: float) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import astuple
 
 import numpy as np
@@ -14,10 +14,11 @@ from orchestrator.phases import PhaseClock, added
 from orchestrator.planning.noise_keys import noise_keys
 from orchestrator.planning.plan import Evaluation, EvaluationPlan
 from orchestrator.registry import resolve
-from orchestrator.training.gradient import batch_gradient
 from orchestrator.training.reports import EpochReport, Samples, StepReport, Totals
+from orchestrator.training.staleness import refuse_state
 from orchestrator.training.state import TrainState
 from orchestrator.training.task import TrainingTask
+from orchestrator.training.under_way import StepsUnderWay
 
 
 def initial_state(task: TrainingTask, params: np.ndarray | None = None) -> TrainState:
@@ -28,23 +29,24 @@ def initial_state(task: TrainingTask, params: np.ndarray | None = None) -> Train
 
 def train(
     task: TrainingTask, state: TrainState, coordinator: Coordinator
-) -> Iterator[StepReport | EpochReport]:
+) -> Generator[StepReport | EpochReport, None, None]:
     """Train from `state` (changed in place) to the end, yielding a report after every step and every epoch.
 
-    At each yield `state` stands between two steps: a copy of it, given back later, continues to the same bits.
+    At each yield `state` stands between two steps: a copy of it, given back later, continues to the same bits; circuits that are out then
+    (`training.staleness`) are asked for again. They are called back when the generator is closed.
     """
     clock = PhaseClock()
     while not state.is_finished:
         seconds: dict[str, float] = {}
         order = epoch_order(task.run.seed, state.epoch, len(task.train.targets))
         rate = learning_rate(task, state)
-        while state.cursor < task.n_batches and state.step < task.n_steps:
-            rows = order[state.cursor * task.run.batch_size : (state.cursor + 1) * task.run.batch_size]
-            batch = Samples(task.train.features[rows], task.train.targets[rows])
-            report = _step(task, state, coordinator, batch, rate, clock)
-            seconds = added(seconds, report.seconds)
-            yield report
-            clock.lap("log")
+        with StepsUnderWay(task, coordinator, clock) as under_way:
+            while state.cursor < task.n_batches and state.step < task.n_steps:
+                _begin_steps(task, state, order, under_way)
+                report = _step(task, state, under_way, rate, clock)
+                seconds = added(seconds, report.seconds)
+                yield report
+                clock.lap("log")
         yield _finish_epoch(task, state, coordinator, rate, clock, seconds)
         clock.lap("log")
 
@@ -62,29 +64,39 @@ def learning_rate(task: TrainingTask, state: TrainState) -> float:
     return max(float(rate), task.optimizer.minimum_learning_rate)
 
 
+def _begin_steps(task: TrainingTask, state: TrainState, order: np.ndarray, under_way: StepsUnderWay) -> None:
+    """Send out the next step, and so many after it as may be stale; those of this epoch that are not out already.
+
+    Step number `cursor` of the epoch takes its gradient at the parameters before update ``max(cursor - max_staleness, 0)``.
+    """
+    n_left = min(task.n_batches - state.cursor, task.n_steps - state.step)
+    for ahead in range(len(under_way), min(task.max_staleness + 1, n_left)):
+        first = (state.cursor + ahead) * task.run.batch_size
+        rows = order[first : first + task.run.batch_size]
+        batch = Samples(task.train.features[rows], task.train.targets[rows])
+        params = state.params_before(min(task.max_staleness - ahead, state.cursor))
+        under_way.begin(params, batch, step=state.step + ahead, state=state.rule)
+
+
 def _step(
-    task: TrainingTask,
-    state: TrainState,
-    coordinator: Coordinator,
-    batch: Samples,
-    rate: float,
-    clock: PhaseClock,
+    task: TrainingTask, state: TrainState, under_way: StepsUnderWay, rate: float, clock: PhaseClock
 ) -> StepReport:
     """One gradient and one update of `state`."""
-    estimate = batch_gradient(
-        task, state.params, batch, coordinator, step=state.step, state=state.rule, clock=clock
-    )
+    batch, estimate = under_way.finish()
     loss, gradient, evaluations = estimate.loss, estimate.gradient, estimate.evaluations
     if not (np.isfinite(loss) and np.isfinite(gradient).all()):
         raise ExecutionError(
             f"step {state.step + 1}: the loss is {loss}; lower optimizer.learning_rate or clip the gradient"
         )
     clock.lap("assemble")
+    if task.max_staleness:
+        refuse_state(task, estimate)
+    staleness = min(task.max_staleness, state.cursor)
     state.rule = estimate.state
     update = estimate.update
     if update is None:
         update, state.optimizer = task.update.update(gradient, state.optimizer, state.params, rate)
-    state.params = np.where(task.model.frozen, state.params, state.params + update)
+    state.move_to(np.where(task.model.frozen, state.params, state.params + update), task.max_staleness)
     state.step += 1
     state.cursor += 1
     state.epoch_loss += loss * len(batch.targets)
@@ -110,6 +122,7 @@ def _step(
         n_jobs=sum(evaluation.n_jobs for evaluation in evaluations),
         samples_skipped=estimate.n_skipped,
         jobs_simulated=sum(evaluation.n_simulated for evaluation in evaluations),
+        staleness=staleness if task.max_staleness else None,
     )
 
 
@@ -187,6 +200,7 @@ def _finish_epoch(
     state.epoch += 1
     state.cursor = 0
     state.epoch_loss = 0.0
+    state.past = state.past[:0]
     is_best = value < state.best_value - task.run.early_stopping_min_delta or state.best_epoch == 0
     if is_best:
         state.best_value, state.best_epoch, state.best_params = value, state.epoch, state.params.copy()

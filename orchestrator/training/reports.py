@@ -83,6 +83,7 @@ class StepReport:
         n_jobs: jobs that this step was cut into.
         samples_skipped: samples of the batch that were left out because their circuits failed for good.
         jobs_simulated: jobs that failed and were answered by a simulator.
+        staleness: updates that were made since the parameters where this gradient was taken; None where training is synchronous.
     """
 
     step: int
@@ -100,6 +101,7 @@ class StepReport:
     notes: dict[str, Any] = field(default_factory=dict)
     samples_skipped: int = 0
     jobs_simulated: int = 0
+    staleness: int | None = None
 
 
 @dataclass(frozen=True)

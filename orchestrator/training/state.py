@@ -31,6 +31,8 @@ class TrainState:
         best_params, best_value, best_epoch: best so far by the monitored value (epoch 0: none yet).
         totals: circuits, shots and dollars so far.
         stop_reason: why training has ended; None while it goes on.
+        past: float64 [K, P], the parameters before each of the last K updates of this epoch, oldest first: where the gradients of the
+            steps under way are taken. Empty unless gradients may be stale.
     """
 
     params: np.ndarray
@@ -47,6 +49,17 @@ class TrainState:
     best_epoch: int = 0
     totals: Totals = field(default_factory=Totals)
     stop_reason: str | None = None
+    past: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
+
+    def params_before(self, n_updates: int) -> np.ndarray:
+        """float64 [P]: the parameters `n_updates` ago, at most as many as `past` has."""
+        return self.params if n_updates == 0 else self.past[-n_updates]
+
+    def move_to(self, params: np.ndarray, n_remembered: int) -> None:
+        """Update to `params`, float64 [P]; the parameters before each of the last `n_remembered` updates are remembered."""
+        if n_remembered:
+            self.past = np.vstack([*self.past, self.params])[-n_remembered:]
+        self.params = params
 
     @property
     def monitored(self) -> list[float]:

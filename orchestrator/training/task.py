@@ -21,7 +21,8 @@ from orchestrator.training.reports import Samples
 class TrainingTask:
     """What is trained, on what, and how: all that does not change during a run.
 
-    `has_jacobian` and `variance_factor` are those of the backend, see `protocols.Capabilities`.
+    `has_jacobian` and `variance_factor` are those of the backend, see `protocols.Capabilities`; `max_staleness` is in updates, see
+    `training.staleness`.
     """
 
     model: Model
@@ -34,6 +35,7 @@ class TrainingTask:
     shots: int | None
     has_jacobian: bool = False
     variance_factor: float = 1.0
+    max_staleness: int = 0
 
     @property
     def n_batches(self) -> int:

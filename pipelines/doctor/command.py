@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.config import TrainingConfig
+from orchestrator.config import TrainingConfig, actor_overrides
 
 if TYPE_CHECKING:
     from orchestrator.protocols import Backend
@@ -18,7 +18,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     Raises:
         InputError: as ``qfleet train`` refuses it.
     """
-    actors = [] if options.actors is None else ["fleet.dispatcher=ray", f"fleet.n_actors={options.actors}"]
+    actors = [] if options.actors is None else actor_overrides(options.actors)
     config = TrainingConfig.from_toml(options.config, [*options.set, *actors])
     from pipelines.doctor.report import sections
     from pipelines.report import print_sections
@@ -46,6 +46,7 @@ def examine(run: PreparedRun, *, measure: bool = True) -> dict[str, Any]:
     from pipelines.doctor.memory import examine_memory
     from pipelines.doctor.parameters import examine_parameters
     from pipelines.doctor.rules import first_step, plans_of
+    from pipelines.doctor.staleness import examine_staleness
 
     backend = build_backend(run.config)
     fleet = run.config.fleet
@@ -53,11 +54,12 @@ def examine(run: PreparedRun, *, measure: bool = True) -> dict[str, Any]:
         "doctor": True,
         "data": run.data.source,
         "backend": run.config.backend.name,
-        "actors": fleet.n_actors if fleet.dispatcher == "ray" else 1,
+        "actors": fleet.most_actors if fleet.dispatcher == "ray" else 1,
         "circuit": examine_circuit(run.task.model),
         "work": _work(run, backend, measure=measure),
         "gradient": examine_gradient(run) if measure else None,
         "parameters": examine_parameters(run, measure=measure),
+        "staleness": examine_staleness(run.task),
         "memory": examine_memory(run, backend, plans_of(run.task.rule, first_step(run))),
     }
 

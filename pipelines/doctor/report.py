@@ -20,6 +20,7 @@ def sections(outcome: Figures) -> dict[str, Section]:
         **_work(outcome["work"], outcome["actors"]),
         **_gradient(outcome["gradient"]),
         "Unfelt parameters": _parameters(outcome["parameters"]),
+        "Stale gradients": _staleness(outcome["staleness"]),
         "Memory of a step": _memory(outcome["memory"]),
     }
     return {heading: rows for heading, rows in found.items() if rows}
@@ -127,6 +128,18 @@ def _parameters(about: Figures) -> Section:
         "check": checked,
         "left out, which saves": saved,
     } | (also if doubtful else {})
+
+
+def _staleness(about: Figures | None) -> Section:
+    if about is None:
+        return {}
+    return {
+        "training.max_staleness": f"{about['max_staleness']} updates",
+        "waits for answers in an epoch": f"{about['waits']} at best, in place of {about['steps']}",
+        "largest stable learning rate": (
+            f"{about['rate_share']:.2f} of that without staleness (plain descent, constant curvature); otherwise try as much less"
+        ),
+    }
 
 
 def _memory(about: Figures) -> Section:
