@@ -10,6 +10,7 @@ gone: nothing is lost, and nothing is sent twice in a form that MLflow would kee
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -127,7 +128,9 @@ class MetricJournal:
         try:
             written = os.write(fd, line)
             if written != len(line):
-                raise OSError(f"{self.path}: {written} of {len(line)} bytes written; is the disk full?")
+                raise OSError(
+                    errno.ENOSPC, f"{written} of {len(line)} bytes written; is the disk full?", str(self.path)
+                )
         except OSError:
             os.ftruncate(fd, self._size)  # a later line must not be glued to half a one
             raise

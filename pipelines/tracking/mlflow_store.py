@@ -24,6 +24,7 @@ import numpy as np
 from orchestrator.errors import TrackingError
 from orchestrator.redaction import Redactor
 from pipelines.tracking.journal import MetricPoint
+from pipelines.tracking.sqlite_file import make_whole
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +66,8 @@ class MlflowStore:
 
     def __init__(self, uri: str, on_import: Callable[[], object] = lambda: None) -> None:
         mlflow = _import_mlflow()
-        on_import()  # before the client: with SQLite it creates the tables, and says so
+        on_import()  # before the tables of a new SQLite file are made: MLflow says so
+        make_whole(uri, _fill_new_store)
         self._entities = mlflow.entities
         self._client = mlflow.MlflowClient(tracking_uri=uri)
 
@@ -256,6 +258,17 @@ def _import_mlflow() -> Any:
     return mlflow
 
 
+def _fill_new_store(uri: str) -> None:
+    """Make MLflow's tables in a new SQLite file, and let go of it."""
+    from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
+
+    engine = create_sqlalchemy_engine(uri)
+    try:
+        _initialize_tables(engine)
+    finally:
+        engine.dispose()
+
+
 def _save_pyfunc(path: Path, request: dict[str, Any], run_dir: Path, run_id: str, model: Any) -> None:
     import pandas as pd
     from mlflow.models import Model, ModelSignature
@@ -369,6 +382,10 @@ def in_words(error: BaseException, redact: Redactor) -> str:
 
 
 _REASONS = (
+    (
+        r"sqlite3\.OperationalError\) (no such (index|table|column)|table \S+ already exists|duplicate column|index \S+ already exists)",
+        "its SQLite file is not whole, as one is whose creation was stopped half-way; move it away, and it is made anew",
+    ),
     (r"connection refused", "connection refused"),
     (r"name or service not known|name resolution|failed to resolve", "its host name is unknown"),
     (r"timed out|timeout", "no answer in time"),

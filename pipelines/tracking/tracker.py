@@ -287,12 +287,16 @@ class Tracker:
             self._writer.wake.set()
 
     def _end(self, status: str | None) -> None:
-        self.journal.sync()
         with self.spool.lock:
             state = self.spool.state
             if status is not None:
-                state.status, state.ended_ms = status, now_ms()
+                # A clock that was set back does not end a run before it began.
+                state.status, state.ended_ms = status, max(now_ms(), state.started_ms)
+        try:
+            self.journal.sync()
             self.spool.save(durable=True)
+        except OSError as error:  # of a full disk those that write the run itself tell, and should be heard
+            logger.warning("%s: how the run ended could not be noted: %s", self.spool.path, error)
 
 
 def ship_pending(
