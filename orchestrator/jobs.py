@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -52,6 +53,8 @@ class Displacements:
 
     def rows(self, start: int, stop: int) -> Displacements:
         """Rows start..stop-1."""
+        if start == 0 and stop == len(self):
+            return self
         low, high = self.indptr[start], self.indptr[stop]
         return Displacements(
             self.indptr[start : stop + 1] - low,
@@ -94,6 +97,7 @@ class Job:
     sample_start: int = 0
     displacement_start: int = 0
     noise_keys: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))
+    _id: str | None = field(default=None, init=False, repr=False)
 
     @property
     def n_samples(self) -> int:
@@ -105,9 +109,16 @@ class Job:
         """D."""
         return len(self.displacements)
 
-    @cached_property
+    @property
     def job_id(self) -> str:
         """Content id (32 hex digits): equal for equal work, whoever asks."""
+        if self._id is not None:
+            return self._id
+        found = self._digest()
+        object.__setattr__(self, "_id", found)  # cached_property would give each of many jobs a dictionary
+        return found
+
+    def _digest(self) -> str:
         digest = hashlib.blake2b(digest_size=16)
         place = (
             self.circuit_key,
@@ -129,7 +140,7 @@ class Job:
             self.noise_keys,
         )
         for array in arrays:
-            digest.update(np.ascontiguousarray(array).tobytes())
+            digest.update(array.data if array.flags.c_contiguous else np.ascontiguousarray(array).data)
         if self.jacobian_angles is not None:
             digest.update(b"jacobian" + self.jacobian_angles.tobytes())
         if self.cotangents is not None:
@@ -138,14 +149,29 @@ class Job:
 
     def part(self, samples: slice, displacements: slice) -> Job:
         """The sub-job of a range of samples and a range of displacements."""
-        return replace(
-            self,
-            data_angles=self.data_angles[samples],
-            displacements=self.displacements.rows(displacements.start, displacements.stop),
-            cotangents=None if self.cotangents is None else self.cotangents[samples],
-            sample_start=self.sample_start + samples.start,
-            displacement_start=self.displacement_start + displacements.start,
-        )
+        return self.parts([samples], [displacements])[0]
+
+    def parts(self, samples: Sequence[slice], displacements: Sequence[slice]) -> list[Job]:
+        """The sub-jobs of all pairs of a range of samples and a range of displacements; those of the first range of samples first."""
+        tables = [(cut.start, self.displacements.rows(cut.start, cut.stop)) for cut in displacements]
+        return [
+            Job(
+                self.circuit_key,
+                self.shared_angles,
+                self.data_columns,
+                self.data_angles[cut],
+                table,
+                self.jacobian_angles,
+                None if self.cotangents is None else self.cotangents[cut],
+                self.shots,
+                self.step,
+                self.sample_start + cut.start,
+                self.displacement_start + start,
+                self.noise_keys,
+            )
+            for cut in samples
+            for start, table in tables
+        ]
 
 
 class JobPhases(NamedTuple):
@@ -232,7 +258,7 @@ def check_result(job: Job, result: object, n_paulis: int) -> JobResult:
         )
     if result.job_id != job.job_id:
         raise ExecutionError(f"job {job.job_id}: the worker answered for job {result.job_id}")
-    shape = (job.n_samples, job.n_displacements, n_paulis)
+    shape = (len(job.data_angles), len(job.displacements), n_paulis)
     wanted: list[tuple[str, np.ndarray | None, tuple[int, ...]]] = [("values", result.values, shape)]
     if job.shots is not None:
         wanted.append(("variances", result.variances, shape))
@@ -245,8 +271,14 @@ def check_result(job: Job, result: object, n_paulis: int) -> JobResult:
             raise ExecutionError(
                 f"job {job.job_id} from {result.worker}: {name} is {found}, expected float64 {expected}"
             )
-        if not np.isfinite(array).all():
+        if not _is_finite(array):
             raise ExecutionError(
                 f"job {job.job_id} from {result.worker}: {name} holds a value that is not finite"
             )
     return result
+
+
+def _is_finite(array: np.ndarray) -> bool:
+    """Whether all entries are finite. Their squares add up to a finite number only if they are, and that is soon told."""
+    flat = array.ravel()
+    return math.isfinite(flat.dot(flat)) or bool(np.isfinite(flat).all())

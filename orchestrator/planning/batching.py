@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from orchestrator.jobs import Job
 from orchestrator.planning.plan import EvaluationPlan
+
+_QUARTERS = 4
+"""Of a job: the shortest piece that `jobs_for` makes of it."""
 
 
 def n_jobs_for(compute_seconds: float, n_workers: int, overhead_seconds: float, job_seconds: float) -> int:
@@ -24,15 +27,24 @@ def n_jobs_for(compute_seconds: float, n_workers: int, overhead_seconds: float, 
     return max(parallel, n_workers * rounds)
 
 
-def jobs_for(plan: EvaluationPlan, n_jobs: int) -> list[Job]:
-    """About `n_jobs` jobs (fewer than twice as many), cut along the samples first, then along the displacements."""
+def jobs_for(plan: EvaluationPlan, n_jobs: int, n_tapered: int = 0) -> list[Job]:
+    """About `n_jobs` jobs (fewer than twice as many), cut along the samples first, then along the displacements.
+
+    Args:
+        n_tapered: the last so many jobs of `n_jobs` are cut into as many halves and then twice as many quarters, where there are samples
+            enough for it: workers then end at nearly the same time (factoring; Hummel, Schonberg, Flynn 1992).
+    """
     whole = plan.job()
+    if n_tapered and plan.n_samples >= _QUARTERS * n_jobs:
+        return whole.parts(
+            _tapered_cuts(plan.n_samples, n_jobs, n_tapered), [slice(0, len(whole.displacements))]
+        )
     sample_cuts = _cuts(plan.n_samples, min(n_jobs, plan.n_samples))
     per_sample = 1 if whole.jacobian_angles is not None else math.ceil(n_jobs / max(len(sample_cuts), 1))
     row_cuts = _cuts(len(whole.displacements), min(per_sample, len(whole.displacements)))
     if len(sample_cuts) == len(row_cuts) == 1:
         return [whole]
-    return [whole.part(samples, rows) for samples in sample_cuts for rows in row_cuts]
+    return whole.parts(sample_cuts, row_cuts)
 
 
 def jobs_of_at_most(plan: EvaluationPlan, n_circuits: int, *, by_sample: bool = False) -> list[Job]:
@@ -69,12 +81,19 @@ def jobs_of_at_most(plan: EvaluationPlan, n_circuits: int, *, by_sample: bool = 
     if n_jobs == 1:
         return [whole]
     row_cuts = cuts_of_at_most(n_rows, -minus_rows)
-    return [whole.part(part, rows) for part in cuts_of_at_most(n_samples, samples) for rows in row_cuts]
+    return whole.parts(cuts_of_at_most(n_samples, samples), row_cuts)
 
 
 def cuts_of_at_most(length: int, most: int) -> list[slice]:
     """As few consecutive slices as hold at most `most` each, of nearly equal length."""
     return _cuts(length, -(-length // most))
+
+
+def _tapered_cuts(length: int, n_jobs: int, n_tapered: int) -> list[slice]:
+    """Consecutive slices for `n_jobs` jobs, the last `n_tapered` of which are cut into halves and quarters."""
+    quarters = [_QUARTERS] * (n_jobs - n_tapered) + [_QUARTERS // 2] * n_tapered + [1] * (2 * n_tapered)
+    bounds = [length * n // (_QUARTERS * n_jobs) for n in accumulate(quarters, initial=0)]
+    return [slice(a, b) for a, b in pairwise(bounds)]
 
 
 def _cuts(length: int, pieces: int) -> list[slice]:

@@ -158,7 +158,8 @@ class EvaluationPlan:
         Raises:
             ExecutionError: the jobs do not cover the plan exactly once.
         """
-        ordered = sorted(answers, key=lambda pair: (pair[0].sample_start, pair[0].displacement_start))
+        n_rows = len(self.displacements)
+        ordered = sorted(answers, key=lambda pair: pair[0].sample_start * n_rows + pair[0].displacement_start)
         values, variances, jacobian = self._joined(ordered, unanswered)
         jacobian_variances = None
         if isinstance(self.derivative, LinearDerivative) and len(self.wanted):

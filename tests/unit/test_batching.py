@@ -93,6 +93,19 @@ def test_samples_are_cut_first() -> None:
     assert {job.n_samples for job in jobs_for(make_plan(8, 4), 16)} == {1}
 
 
+def test_the_last_jobs_are_cut_into_halves_and_quarters_where_there_are_samples_enough() -> None:
+    plan = make_plan(96, 2)
+    jobs = jobs_for(plan, 12, n_tapered=4)
+    assert [job.n_samples for job in jobs] == 8 * [8] + 4 * [4] + 8 * [2]
+    assert [job.sample_start for job in jobs] == list(np.cumsum([0] + [job.n_samples for job in jobs])[:-1])
+    assert all(job.n_displacements == len(plan.displacements) for job in jobs)
+    for n_samples in (49, 97):
+        made = jobs_for(make_plan(n_samples, 2), 12, n_tapered=12)
+        assert len(made) == 36
+        assert sum(job.n_samples for job in made) == n_samples
+    assert len(jobs_for(make_plan(47, 2), 12, n_tapered=12)) == 12
+
+
 def test_one_job_is_the_plan_itself() -> None:
     plan = make_plan(3, 2)
     (job,) = jobs_for(plan, 1)

@@ -130,6 +130,7 @@ def test_id_survives_pickling() -> None:
     assert pickle.loads(pickle.dumps(job)).job_id == job.job_id
 
 
+@pytest.mark.filterwarnings("ignore:overflow")
 def test_complete_answer_passes() -> None:
     for job in (
         make_job(),
@@ -143,6 +144,7 @@ def test_complete_answer_passes() -> None:
     assert check_result(job, answer(job, variances=None, jacobian=None), 2), (
         "what was not asked for may be missing"
     )
+    assert check_result(job, answer(job, values=with_one(1e300)), 2), "finite, though its square is not"
 
 
 def with_one(value: float) -> np.ndarray:

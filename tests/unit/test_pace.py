@@ -60,3 +60,41 @@ def test_a_slow_first_evaluation_does_not_decide() -> None:
     first = iter([2.0])
     made = chosen(200, lambda n: next(first, 0.017 if n == 1 else 0.03), compute=0.016)
     assert set(made[20:]) == {1}
+
+
+@pytest.mark.parametrize(
+    ("compute", "n_workers", "overhead", "n_tapered"),
+    [
+        (0.48, 8, 1e-3, 8),  # one round of 60 ms each
+        (4.8, 8, 1e-3, 8),  # ten rounds: the last one
+        (0.2, 8, 1e-3, 0),  # less than a round
+        (0.48, 8, 1e-2, 0),  # the driver would not keep up
+        (4.8, 1, 1e-3, 0),  # nobody to wait for
+    ],
+)
+def test_the_last_round_is_cut_once_more(
+    compute: float, n_workers: int, overhead: float, n_tapered: int
+) -> None:
+    pace = Pace(job_seconds=0.06)
+    assert pace.n_tapered(N_CIRCUITS, 1, n_workers, overhead) == 0, "nothing is known yet"
+    pace.note(N_CIRCUITS, 1, compute * (1 + 1e-9), compute)
+    n_jobs = pace.n_jobs(N_CIRCUITS, n_workers, overhead)
+    assert pace.n_tapered(N_CIRCUITS, n_jobs, n_workers, overhead) == n_tapered
+
+
+@pytest.mark.parametrize("n_workers", [1, 2, 8])
+def test_jobs_that_take_their_time_whatever_they_hold_do_not_become_more_and_more(n_workers: int) -> None:
+    """A service of 0.15 s a job: more jobs are no more work, only more waiting."""
+    pace, made = Pace(job_seconds=0.06), []
+    for _ in range(300):
+        made.append(pace.n_jobs(N_CIRCUITS, n_workers, 1e-3))
+        pace.note(N_CIRCUITS, made[-1], 0.15 * made[-1], 0.15 * -(-made[-1] // n_workers))
+    assert max(made) <= max(n_workers, 0.15 / 0.06)
+
+
+def test_the_compilation_in_the_first_plan_is_forgotten() -> None:
+    pace, made = Pace(job_seconds=0.06), []
+    for step in range(12):
+        made.append(pace.n_jobs(N_CIRCUITS, 4, 1e-3))
+        pace.note(N_CIRCUITS, made[-1], 0.5 + 2.0 * (step == 0), 0.5 / min(made[-1], 4))
+    assert made[-1] == 8, "0.5 s of work in jobs of 60 ms, as many for each of four workers"
