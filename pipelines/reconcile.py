@@ -11,16 +11,17 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from actors.crew import Crew
 from actors.ionq.book_file import JOURNAL, read_journal
 from actors.ionq.book_ledger import Entry, Ledger
-from orchestrator.config import BackendConfig
+from orchestrator.config import BackendConfig, TrainingConfig
 from orchestrator.costs.money import in_usd, micro_nearest, usd_text
 from orchestrator.errors import ExecutionError, InputError, QfleetError
 from pipelines.display.formatting import format_usd
-from pipelines.run_folder import RunFolder
+from pipelines.run_folder import FLEET_CONFIG, RunFolder
 
 FILE = "reconciliation.json"
 HALF_A_CENT = 5_000
@@ -99,14 +100,13 @@ class Reconciliation:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Reconcile the run that the command line names. Returns what ``--json`` prints.
+    """Reconcile the run, or the named fleet, that the command line names. Returns what ``--json`` prints.
 
     Raises:
         InputError: the run has paid for nothing. ConfigError, MissingKeyError: IonQ cannot be asked. ExecutionError: it gave no figure.
     """
-    folder = RunFolder.find(options.run, options.directory)
+    folder, backend = _found(options.run, options.directory)
     entries = completed_entries(folder)
-    backend = folder.read_config().backend
     with _Provider(backend) as provider:
         outcome = reconcile(entries, provider.cost, backend.jobs_in_flight, _COMMAND_SECONDS)
     if outcome.n_jobs and not outcome.n_billed:  # what an earlier time has found out is kept
@@ -116,6 +116,19 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     for each in [] if options.json else outcome.differences:
         print(f"  {each.job_id}: billed {usd_text(each.billed)}, booked {usd_text(each.booked)}")
     return {"run_name": folder.name, **outcome.to_json()}
+
+
+def _found(run: str, directory: str) -> tuple[RunFolder, BackendConfig]:
+    """The folder of a run, or of the book of a named fleet, and the backend that was paid.
+
+    Raises:
+        InputError: there is none.
+    """
+    for path in (Path(run), Path(directory) / run):
+        if (path / FLEET_CONFIG).is_file():
+            return RunFolder(path), TrainingConfig.from_toml(path / FLEET_CONFIG).backend
+    folder = RunFolder.find(run, directory)
+    return folder, folder.read_config().backend
 
 
 def reconcile_run(folder: RunFolder, backend: BackendConfig) -> Reconciliation:
