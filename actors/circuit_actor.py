@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 import threading
 import traceback
@@ -16,6 +17,11 @@ from orchestrator.errors import ExecutionError, InputError, QfleetError
 from orchestrator.jobs import Job, JobResult, check_result
 from orchestrator.protocols import Backend, Session
 
+MAX_CIRCUITS = 128
+"""Size of an actor's circuit cache."""
+
+_log = logging.getLogger(__name__)
+
 
 class CircuitActor:
     """Answers jobs with one session of `backend`, opened when it is first needed.
@@ -28,7 +34,7 @@ class CircuitActor:
         max_circuits: size of the circuit cache.
     """
 
-    def __init__(self, backend: Backend, worker: str, max_circuits: int = 128) -> None:
+    def __init__(self, backend: Backend, worker: str, max_circuits: int = MAX_CIRCUITS) -> None:
         self.worker = worker
         self._backend = backend
         self._opening = threading.Lock()
@@ -40,6 +46,7 @@ class CircuitActor:
         """Pay now what the first job would pay whatever its circuit: the session, with its imports."""
         with self._typed_errors("could not be opened"):
             self._open_session()
+        _log.info("%s is open", self.worker, extra={"worker": self.worker})
 
     def register(self, circuit: MeasuredCircuit) -> None:
         """Make `circuit` known under its key."""
@@ -92,6 +99,8 @@ class CircuitActor:
         try:
             yield
         except Exception as error:
+            if not isinstance(error, UnknownCircuitError):
+                _log.info("%s %s", self.worker, what, exc_info=True, extra={"worker": self.worker})
             if isinstance(error, QfleetError) and _survives_pickling(error):
                 raise
             name = getattr(self._backend, "name", type(self._backend).__name__)

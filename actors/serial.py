@@ -17,6 +17,7 @@ from typing import cast
 
 from actors.circuit_actor import CircuitActor, check_known
 from actors.crew import Crew
+from actors.registered_circuits import RegisteredCircuits
 from actors.retry import Decision, RetryPolicy, UnknownCircuitError, error_for, is_of_one_job
 from orchestrator.circuits.measured import MeasuredCircuit
 from orchestrator.errors import FleetError, QfleetError
@@ -41,7 +42,7 @@ class SerialDispatcher:
     def __init__(self, backend: Backend, policy: RetryPolicy | None = None) -> None:
         self._actor = CircuitActor(backend, "serial")
         self._policy = policy or RetryPolicy()
-        self._circuits: dict[str, MeasuredCircuit] = {}
+        self._circuits = RegisteredCircuits()
         n_threads = backend.capabilities.jobs_in_flight
         self._crew: Crew[JobResult | FailedJob] | None = Crew(n_threads) if n_threads > 1 else None
         self._counting = threading.Lock()
@@ -66,8 +67,8 @@ class SerialDispatcher:
         return _OVERHEAD_SECONDS
 
     def register(self, circuit: MeasuredCircuit) -> None:
-        """Make `circuit` known under its key."""
-        self._circuits[circuit.key] = circuit
+        """Make `circuit` known under its key. The newest few thousand are kept."""
+        self._circuits.add(circuit)
 
     def run(self, jobs: Sequence[Job]) -> Iterator[JobResult]:
         """The iterator yields the result of every job: computed in order when it is asked for; or, where several are in flight, sent now,
@@ -76,27 +77,34 @@ class SerialDispatcher:
         Raises:
             ExecutionError: a job failed more often than the retry policy allows; FleetError: this dispatcher is closed.
         """
-        return cast(Iterator[JobResult], self._sent(jobs, self._run_one))
+        return cast(Iterator[JobResult], self._sent(jobs, self._with_circuits(jobs, self._run_one)))
 
     def run_all(self, jobs: Sequence[Job]) -> Iterator[JobResult | FailedJob]:
         """As `run`, but jobs that are given up are yielded as such, and the others go on; see `Dispatcher.run_all`."""
-        return self._sent(jobs, self._try_one)
+        return self._sent(jobs, self._with_circuits(jobs, self._try_one))
+
+    def _with_circuits(
+        self, jobs: Sequence[Job], answer: Callable[[Job, MeasuredCircuit], JobResult | FailedJob]
+    ) -> Callable[[Job], JobResult | FailedJob]:
+        """`answer` to each job with its circuit, which the call keeps however many are registered meanwhile."""
+        check_known(jobs, self._circuits)
+        circuits = self._circuits.of(jobs)
+        return lambda job: answer(job, circuits[job.circuit_key])
 
     def _sent(
         self, jobs: Sequence[Job], answer_one: Callable[[Job], JobResult | FailedJob]
     ) -> Iterator[JobResult | FailedJob]:
-        check_known(jobs, self._circuits)
-        asked_at = time.time()
+        asked_at, step = time.time(), jobs[0].step if jobs else 0
         if self._crew is None:
-            return self._counted(map(answer_one, jobs), asked_at)
+            return self._counted(map(answer_one, jobs), asked_at, step)
         answers = self._run_together(self._crew, jobs, answer_one)
         next(
             answers
         )  # sends the jobs; begun, the generator will also call them back if nobody asks it for an answer
-        return self._counted(cast(Iterator[JobResult | FailedJob], answers), asked_at)
+        return self._counted(cast(Iterator[JobResult | FailedJob], answers), asked_at, step)
 
     def _counted(
-        self, answers: Iterator[JobResult | FailedJob], asked_at: float
+        self, answers: Iterator[JobResult | FailedJob], asked_at: float, step: int
     ) -> Iterator[JobResult | FailedJob]:
         for result in answers:
             if isinstance(result, FailedJob):
@@ -106,16 +114,7 @@ class SerialDispatcher:
             self._circuits_done += result.n_circuits
             self._busy_seconds += result.compute_seconds
             self._cache_hits += result.cache_hit
-            self._spans.append(
-                JobSpan(
-                    result.worker,
-                    result.job_id,
-                    result.started_at,
-                    result.finished_at,
-                    asked_at,
-                    result.phases,
-                )
-            )
+            self._spans.append(JobSpan.of(result, asked_at, step))
             yield result
 
     def stats(self) -> DispatcherStats:
@@ -180,15 +179,15 @@ class SerialDispatcher:
             for answer in answers:
                 answer.cancel()
 
-    def _try_one(self, job: Job) -> JobResult | FailedJob:
+    def _try_one(self, job: Job, circuit: MeasuredCircuit) -> JobResult | FailedJob:
         try:
-            return self._run_one(job)
+            return self._run_one(job, circuit)
         except QfleetError as error:
             if not is_of_one_job(error):
                 raise
             return FailedJob(job.job_id, error)
 
-    def _run_one(self, job: Job) -> JobResult:
+    def _run_one(self, job: Job, circuit: MeasuredCircuit) -> JobResult:
         sent_at = time.time()
         n_failures = 0
         while True:
@@ -199,7 +198,7 @@ class SerialDispatcher:
             except (
                 UnknownCircuitError
             ):  # the first job of this circuit, or its first after it fell out of the cache
-                self._actor.register(self._circuits[job.circuit_key])
+                self._actor.register(circuit)
             except Exception as error:
                 n_failures += 1
                 with self._counting:

@@ -109,6 +109,10 @@ class JobSpan(NamedTuple):
         started_at, finished_at: on the worker.
         asked_at: on the driver, when `Dispatcher.run` was given it: the same for all jobs of one call.
         phases: where its time went, from backends that ask a service.
+        step: steps done when it was asked for.
+        n_circuits: circuits that were run.
+        cache_hit: its circuit was compiled already.
+        backend: what answered; ``fallback:NAME`` for a simulator in place of the backend.
     """
 
     worker: str
@@ -117,6 +121,18 @@ class JobSpan(NamedTuple):
     finished_at: float
     asked_at: float = 0.0
     phases: JobPhases | None = None
+    step: int = 0
+    n_circuits: int = 0
+    cache_hit: bool = True
+    backend: str = ""
+
+    @classmethod
+    def of(cls, result: JobResult, asked_at: float, step: int) -> JobSpan:
+        """What a dispatcher remembers of a job that was answered."""
+        return cls(
+            result.worker, result.job_id, result.started_at, result.finished_at, asked_at, result.phases,
+            step, result.n_circuits, result.cache_hit, result.backend,
+        )  # fmt: skip
 
 
 class WorkerStatus(NamedTuple):
@@ -153,7 +169,8 @@ class FleetEvent(NamedTuple):
 
     Attributes:
         at: Unix seconds.
-        kind: "joined", "lost", "left", "resting", "back" (from rest) or "waiting" (for what the cluster has not got; no worker is named).
+        kind: "joined", "lost", "left", "resting", "back" (from rest), "duplicated" (it got a job that is late elsewhere) or "waiting"
+            (for what the cluster has not got; no worker is named).
         text: the reason, in words.
     """
 
@@ -177,7 +194,10 @@ class Dispatcher(Protocol):
         ...
 
     def register(self, circuit: MeasuredCircuit) -> None:
-        """Make `circuit` known under its key, before the first job that names it."""
+        """Make `circuit` known under its key, before the first job that names it.
+
+        A dispatcher may forget the least recently used of some thousands; who uses many says this again before it runs jobs.
+        """
         ...
 
     def run(self, jobs: Sequence[Job]) -> Iterator[JobResult]:

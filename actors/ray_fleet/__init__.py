@@ -10,6 +10,10 @@ Ray restarts no actor and repeats no call here (max_restarts = max_task_retries 
 the actor's state is gone behind the driver's back. A dead actor is replaced by a new one, and its jobs are redone by the others
 meanwhile; a job is content, so doing one twice gives the same bits. The loop is synchronous, so it works where an event loop
 is running already (notebooks).
+
+`fleet` is that loop; `roster` the actors, from being asked for to being gone; `process` an actor's process and the calls to it;
+`resources` what an actor needs of a cluster, `versions` what it must have in common with the driver, `circuits` who knows which circuit,
+`accounts` what has been done and what has happened.
 """
 
 from __future__ import annotations

@@ -25,7 +25,8 @@ from actors.ionq.book import SubmissionBook
 from actors.ionq.book_file import Answer, BookError
 from actors.ionq.book_ledger import BookTotals, Entry, Reason
 from actors.ray_fleet.connection import connect, release
-from actors.ray_fleet.process import kill
+from actors.ray_fleet.head import HeadWatch
+from actors.ray_fleet.process import kill, wait_for
 from orchestrator.errors import QfleetError
 
 _N_CALLS = 64
@@ -177,7 +178,11 @@ class BookServer:
             return
         self._is_closed = True
         try:
-            if self._process is not None and ray.is_initialized():
+            if (
+                self._process is not None
+                and ray.is_initialized()
+                and HeadWatch.of_this_cluster().may_be_asked()
+            ):
                 # The lock is given back now, and not when the process has ended.
                 ray.wait([self._process.call.remote("close")], timeout=_CLOSE_SECONDS)
                 kill(self._process)
@@ -189,10 +194,11 @@ def _answered(reference: Any) -> Any:
     """What a call of the book's process answered.
 
     Raises:
-        QfleetError: as the book raised it; BookError: its process is gone or does not answer.
+        QfleetError: as the book raised it; BookError: its process is gone or does not answer; FleetError: so is the cluster.
     """
     try:
-        return ray.get(reference, timeout=_CALL_SECONDS)
+        wait_for(reference, _CALL_SECONDS)
+        return ray.get(reference, timeout=0)
     except RayTaskError as error:  # first: Ray makes it an instance of its cause's class as well
         if isinstance(error.cause, QfleetError):
             raise error.cause from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import threading
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from typing import Any
 
 import ray
 
+from actors.ray_fleet.head import HeadWatch
+from actors.ray_fleet.versions import told_by_ray
 from orchestrator.errors import FleetError
 
 _log = logging.getLogger(__name__)
@@ -35,8 +38,8 @@ def connect(address: str | None) -> Connection:
     """
     global _current
     if not ray.is_initialized():
+        _init_ray(_reachable(address or os.environ.get("RAY_ADDRESS") or "local"))
         _current = Connection(is_ours=True)
-        _init_ray(address or os.environ.get("RAY_ADDRESS") or "local")
     elif _current is None:
         _current = Connection(is_ours=False)
     _current.n_fleets += 1
@@ -49,8 +52,23 @@ def release(connection: Connection) -> None:
     connection.n_fleets -= 1
     if connection.n_fleets == 0 and connection is _current:
         _current = None
-        if connection.is_ours:
+        # A head that is gone would be asked for leave, and waited for until Ray ends this process.
+        if connection.is_ours and ray.is_initialized() and HeadWatch.of_this_cluster().may_be_asked():
             ray.shutdown()
+
+
+def _reachable(address: str) -> str:
+    """The address, unless it names a head that is not there: Ray would look for it for minutes.
+
+    Raises:
+        FleetError: nothing listens there.
+    """
+    if re.fullmatch(r"[^/]+:\d+", address) and not HeadWatch(address).answers():
+        raise FleetError(
+            f"cannot join the Ray cluster at {address!r}: nothing listens there; start a cluster, or name another by fleet.address "
+            "or, where that is none, RAY_ADDRESS (resume: --address HOST:PORT)"
+        )
+    return address
 
 
 def _init_ray(address: str) -> None:
@@ -72,7 +90,7 @@ def _init_ray(address: str) -> None:
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **local)
     except Exception as error:  # Ray raises ConnectionError, ValueError, RuntimeError and others here
         what = "start Ray" if address == "local" else f"join the Ray cluster at {address!r}"
-        raise FleetError(f"cannot {what}: {error}") from error
+        raise FleetError(f"cannot {what}: {told_by_ray(str(error)) or error}") from error
     except SystemExit:  # Ray's handler, while Ray starts
         if callable(on_sigterm):
             on_sigterm(signal.SIGTERM, None)

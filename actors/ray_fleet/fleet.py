@@ -7,63 +7,33 @@ import logging
 import pickle
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, NamedTuple, Self, cast
 
-import numpy as np
 import ray
-from ray import cloudpickle
 
 from actors.circuit_actor import check_known
+from actors.ray_fleet.accounts import Accounts, on_drivers_clock
+from actors.ray_fleet.circuits import CircuitStore
 from actors.ray_fleet.connection import connect, release
-from actors.ray_fleet.process import (
-    FETCH_SECONDS,
-    ActorProcess,
-    Hello,
-    fetch,
-    finished,
-    kill,
-    n_threads_for,
-    started,
-    thread_options,
-    wait_for_all,
-)
+from actors.ray_fleet.head import HeadWatch
+from actors.ray_fleet.overhead import job_overhead_seconds
+from actors.ray_fleet.process import POLL_SECONDS, Hello, Launcher, fetch, finished
+from actors.ray_fleet.resources import Cluster, Needs, Placement, capacity, refusal
+from actors.ray_fleet.roster import OPEN_SECONDS, Roster, Worker
+from actors.ray_fleet.versions import SOURCE, mismatch, source_digest, versions
 from actors.retry import RetryPolicy, UnknownCircuitError, WorkerLostError, error_for, is_of_one_job
 from actors.scheduler import GivenUp, Scheduler
 from orchestrator.circuits.measured import MeasuredCircuit
-from orchestrator.errors import FleetError, QfleetError
-from orchestrator.jobs import Displacements, FailedJob, Job, JobResult
+from orchestrator.errors import ConfigError, ExecutionError, FleetError, QfleetError
+from orchestrator.jobs import FailedJob, Job, JobResult
 from orchestrator.protocols import Backend, DispatcherStats, FleetEvent, JobSpan, WorkerStatus
 
 _log = logging.getLogger(__name__)
-_OPEN_SECONDS = 300.0
-"""Longest opening of a session."""
-_CLOSE_SECONDS = 1.0
-"""What closing sessions may take before the actors are killed."""
-_MAX_EVENTS = 10_000
-"""Events that `events` remembers."""
-_JOBS = "jobs"
-"""Name of the threads that run jobs, in an actor with several of them."""
-
-
-@dataclass(eq=False)
-class _Worker:
-    """An actor, seen from the driver."""
-
-    name: str
-    handle: Any
-    run: Any  # its method that runs a job
-    spawned_at: float
-    hello: Hello | None = None  # None until it is ready
-    jobs_done: int = 0
-    circuits_done: int = 0
-    busy_seconds: float = 0.0
-    cache_hits: int = 0
-    failures: int = 0
-    last_error: str = ""
-    known: set[str] = field(default_factory=set)  # circuit keys that it need not be sent again
+_LOOK_SECONDS = 1.0
+"""Between two looks at what nobody tells: actors without a place, sessions that do not open, actors that hang."""
 
 
 @dataclass(eq=False)
@@ -75,35 +45,49 @@ class _Run:
     error: QfleetError | None = None
     goes_on: bool = False  # after a job that is given up
     asked_at: float = field(default_factory=time.time)  # Unix seconds
+    client: str = ""  # whose jobs they are, where several share the fleet
+    tells_all: bool = False  # failures that stand in the way of every job are told of this one, too
+    circuits: dict[str, MeasuredCircuit] = field(default_factory=dict)  # of its jobs, by key
+
+
+Begun = _Run
+"""A job that was begun; to be called off, and for nothing else."""
 
 
 class _Call(NamedTuple):
-    """A call in flight: of job number `job`, or of `open` if that is None."""
+    """A call in flight: of job number `job`, or, if that is None, of what the worker is starting with."""
 
-    worker: _Worker
+    worker: Worker
     job: int | None
     sent_at: float  # Unix seconds
+    sent: float  # seconds of the monotonic clock
 
 
 class RayFleet:
-    """Runs jobs on `n_actors` Ray actors.
+    """Runs jobs on Ray actors: on `n_actors`, or on as many as there are between two bounds.
 
     Args:
         backend: where circuits run; pickled to every actor, where its session is opened.
-        n_actors: actors to start.
+        n_actors: actors to start, and to keep.
+        min_actors: begin with so many, the others join when they are there; None: all of them.
         max_in_flight: jobs that an actor holds at most; more where the backend answers more at the same time.
         cpus_per_actor: CPUs reserved for an actor, and the threads that numerical libraries may use in it.
+        resources_per_actor: what else is reserved: GPU, memory (bytes), or custom resources of the cluster.
+        placement: where actors go: "default" (as Ray does), "spread" over the nodes, or "pack" on few.
         address: Ray cluster to join; None: ``RAY_ADDRESS`` if set, else a local Ray that ends with the fleet. A Ray that this
             process is connected to already is used in any case, and left running.
         policy: which failed jobs are tried again, and how often.
-        max_replacements: dead actors replaced in the fleet's lifetime; None: three for each actor.
+        max_replacements: dead actors replaced in a row without one of the new ones having done a job; None: three for each actor.
         start_timeout_seconds: how long actors may take to start.
-        wait_for_nodes_seconds: how long to wait for CPUs that the cluster has not got yet, where an autoscaler adds them; 0: more
+        wait_for_nodes_seconds: how long to wait for resources that the cluster has not got yet, where an autoscaler adds them; 0: more
             actors than fit are refused at once.
+        hang_seconds: an actor that has not answered a job so long after another was asked in its place and did answer is replaced.
         max_spans: jobs that `timeline` remembers.
+        on_event: told of everything that happens to actors, on the thread that runs the fleet.
 
     Raises:
-        FleetError: Ray cannot be reached, or has not the CPUs, or actors did not start in time.
+        ConfigError: more actors are needed than are wanted.
+        FleetError: Ray cannot be reached, or has not the resources, or actors did not start in time, or run other versions.
         QfleetError: the backend could not be opened.
     """
 
@@ -112,54 +96,59 @@ class RayFleet:
         backend: Backend,
         n_actors: int,
         *,
+        min_actors: int | None = None,
         max_in_flight: int = 2,
         cpus_per_actor: float = 1.0,
+        resources_per_actor: Mapping[str, float] | None = None,
+        placement: Placement = "default",
         address: str | None = None,
         policy: RetryPolicy | None = None,
         max_replacements: int | None = None,
         start_timeout_seconds: float = 120.0,
         wait_for_nodes_seconds: float = 0.0,
+        hang_seconds: float = 60.0,
         max_spans: int = 20_000,
+        on_event: Callable[[FleetEvent], None] | None = None,
     ) -> None:
-        self._n_actors = n_actors
-        self._jobs_at_once = backend.capabilities.jobs_in_flight
-        self._max_in_flight = max(max_in_flight, self._jobs_at_once)
-        self._cpus_per_actor = cpus_per_actor
+        self._min_actors = n_actors if min_actors is None else min_actors
+        if not 1 <= self._min_actors <= n_actors:
+            raise ConfigError("min_actors", min_actors, f"should be from 1 to {n_actors}", str(n_actors))
+        can = backend.capabilities
+        self._jobs_at_once = can.jobs_in_flight
+        self._max_in_flight = max(max_in_flight, can.jobs_in_flight)
+        self._may_duplicate = not can.is_paid
         self._policy = policy or RetryPolicy()
-        self._replacements_left = 3 * n_actors if max_replacements is None else max_replacements
-        self._start_timeout_seconds = max(start_timeout_seconds, wait_for_nodes_seconds)
         self._waits_for_nodes = wait_for_nodes_seconds > 0
-        self._payload = cloudpickle.dumps(backend)
-        remote = ray.remote
-        if self._jobs_at_once > 1:
-            # Jobs on threads of their own: what else an actor is asked is answered while all of them wait.
-            remote = ray.remote(concurrency_groups={_JOBS: self._jobs_at_once})
-        self._actor_class = remote(ActorProcess).options(
-            num_cpus=cpus_per_actor,
-            max_restarts=0,
-            max_task_retries=0,
-            enable_task_events=False,  # Ray's log of every call, for its dashboard: a third of a round trip
-            **thread_options(n_threads_for(cpus_per_actor)),
+        self._hang_seconds = hang_seconds
+        self._needs = Needs(cpus_per_actor, dict(resources_per_actor or {}), placement)
+        self._accounts = Accounts(max_spans, on_event)
+        self._roster = Roster(
+            Launcher(backend, self._needs),
+            self._needs,
+            n_actors,
+            max_replacements,
+            max(start_timeout_seconds, wait_for_nodes_seconds),
+            self._accounts,
         )
         self._scheduler = self._new_scheduler()
-        self._workers: dict[str, _Worker] = {}
-        self._worker_numbers = itertools.count()
         self._job_numbers = itertools.count()
         self._calls: dict[Any, _Call] = {}
         self._runs: dict[int, _Run] = {}  # job number -> the run that waits for it
         self._abandoned: deque[_Run] = deque()
-        self._circuits: dict[str, Any] = {}  # circuit key -> reference of the MeasuredCircuit in Ray's store
-        self._spans: deque[JobSpan] = deque(maxlen=max_spans)
-        self._events: deque[FleetEvent] = deque(maxlen=_MAX_EVENTS)
-        self._workers_lost = 0
-        self._jobs_done = 0
+        self._n_holding: Counter[int] = Counter()  # job number -> actors that have it
+        self._overtaken: dict[
+            int, float
+        ] = {}  # answered by another actor than those that hold it: since when
+        self._resting: set[str] = set()
         self._jobs_retried = 0  # by schedulers before the present one
-        self._busy_seconds = 0.0
-        self._cache_hits = 0
-        self._last_loss = ""
+        self._look_at = 0.0
         self._is_closed = False
+        self._has_started = False
         self._connection = connect(address)
         try:
+            self._circuits = CircuitStore(ray.put)
+            self._versions = versions() | {SOURCE: source_digest()}
+            self._node_id = ray.get_runtime_context().get_node_id()
             self._start()
             self._job_overhead_seconds = self._measure_overhead()
         except BaseException:
@@ -177,7 +166,7 @@ class RayFleet:
     @property
     def n_workers(self) -> int:
         """Actors that are ready for jobs."""
-        return len(self._scheduler.workers)
+        return self._roster.n_ready
 
     @property
     def job_overhead_seconds(self) -> float:
@@ -186,44 +175,64 @@ class RayFleet:
 
     def worker_pids(self) -> dict[str, int]:
         """Process id of each ready actor (on its own machine)."""
-        return {worker.name: worker.hello.pid for worker in self._workers.values() if worker.hello}
+        ready = (worker for worker in self._roster.workers.values() if worker.state == "ready")
+        return {worker.name: worker.hello.pid for worker in ready if worker.hello}
 
     def register(self, circuit: MeasuredCircuit) -> None:
-        """Make `circuit` known: it is put into Ray's store once, and fetched by each actor with its first job."""
-        if circuit.key not in self._circuits:
-            self._check_open()
-            self._circuits[circuit.key] = ray.put(circuit)
+        """Make `circuit` known. The newest few thousand are kept, in Ray's store the newest few hundred; each is fetched by an actor with
+        its first job there.
+        """
+        self._check_open()
+        self._circuits.add(circuit)
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[JobResult]:
+    def resize(self, n_actors: int) -> None:
+        """Have another number of actors from now on. New ones join while jobs are out; those that leave end what they have.
+
+        Raises:
+            ConfigError: fewer than one.
+        """
+        if n_actors < 1:
+            raise ConfigError("n_actors", n_actors, "should be greater than or equal to 1", "1")
+        self._check_open()
+        for worker in self._roster.resize(n_actors):
+            self._scheduler.worker_leaving(worker.name)
+        self._retire_idle()
+        self._fill_up()
+
+    # Running jobs
+
+    def run(self, jobs: Sequence[Job], client: str = "") -> Iterator[JobResult]:
         """Send the jobs; the iterator yields the result of every one as it completes.
 
         Not for several threads at once. After an interrupt the fleet can be used again.
 
+        Args:
+            client: whose jobs they are; clients share the actors evenly.
+
         Raises:
             ExecutionError: a job failed more often than the retry policy allows; FleetError: no worker is left.
         """
-        return cast(Iterator[JobResult], self._sent(jobs, goes_on=False))
+        return cast(Iterator[JobResult], self._sent(jobs, client, goes_on=False))
 
-    def run_all(self, jobs: Sequence[Job]) -> Iterator[JobResult | FailedJob]:
+    def run_all(self, jobs: Sequence[Job], client: str = "") -> Iterator[JobResult | FailedJob]:
         """As `run`, but jobs that are given up are yielded as such, and the others go on; see `Dispatcher.run_all`."""
-        return self._sent(jobs, goes_on=True)
+        return self._sent(jobs, client, goes_on=True)
 
-    def _sent(self, jobs: Sequence[Job], *, goes_on: bool) -> Iterator[JobResult | FailedJob]:
+    def _sent(self, jobs: Sequence[Job], client: str, *, goes_on: bool) -> Iterator[JobResult | FailedJob]:
         self._check_open()
         check_known(jobs, self._circuits)
-        answers = self._answers(jobs, goes_on=goes_on)
-        next(
-            answers
-        )  # sends the jobs; begun, the generator will also clear up if nobody asks it for an answer
+        answers = self._answers(jobs, client, goes_on=goes_on)
+        # Sends the jobs. Begun, the generator will also clear up if nobody asks it for an answer.
+        next(answers)
         return cast(Iterator[JobResult | FailedJob], answers)
 
-    def _answers(self, jobs: Sequence[Job], *, goes_on: bool) -> Iterator[JobResult | FailedJob | None]:
+    def _answers(
+        self, jobs: Sequence[Job], client: str, *, goes_on: bool
+    ) -> Iterator[JobResult | FailedJob | None]:
         """None when the jobs are sent, then the answers."""
-        run = _Run({next(self._job_numbers): job for job in jobs}, goes_on=goes_on)
+        run = _Run({next(self._job_numbers): job for job in jobs}, goes_on=goes_on, client=client)
         try:
-            for number in run.jobs:
-                self._runs[number] = run
-                self._scheduler.job_added(number)
+            self._take_in(run)
             self._send()
             yield None
             while run.jobs or run.results or run.error:
@@ -242,228 +251,335 @@ class RayFleet:
             self._recover()
             raise
 
+    def _take_in(self, run: _Run) -> None:
+        for number, job in run.jobs.items():
+            # Kept by the run as well: however many circuits are registered meanwhile, it can send its own.
+            if job.circuit_key not in run.circuits:
+                run.circuits[job.circuit_key] = self._circuits.get(job.circuit_key)
+            self._runs[number] = run
+            size = max(1, job.n_samples * job.n_displacements)
+            self._scheduler.job_added(number, size, run.client)
+
+    def begin(self, job: Job, answers: deque[JobResult | FailedJob], client: str = "") -> Begun:
+        """Take in one job of one of several clients, whose answer `turn` will put into `answers`: its result, or why there is none.
+
+        For who serves several clients on one thread (`actors.ray_fleet.shared_server`); neither waits nor sends.
+        """
+        run = _Run({next(self._job_numbers): job}, answers, client=client, tells_all=True)
+        self._take_in(run)
+        return run
+
+    def call_off(self, begun: Begun) -> None:
+        """Nobody waits any more for what was begun."""
+        self._abandoned.append(begun)
+
+    def turn(self, wake: Any = None) -> None:
+        """Send what there is room for, wait a second at most for an answer or for the reference `wake`, and take in what is there.
+
+        Raises:
+            FleetError: no actor is left, and none is to come.
+        """
+        self._check_open()
+        self._send()
+        self._pump(wake)
+
+    def forget(self, circuit_key: str) -> None:
+        """Nobody asks for this circuit any more: it is taken out of Ray's store."""
+        self._circuits.forget(circuit_key)
+
+    # What there is to know
+
     def stats(self) -> DispatcherStats:
         """Totals so far."""
+        done = self._accounts
         return DispatcherStats(
             n_workers=self.n_workers,
-            jobs_done=self._jobs_done,
+            jobs_done=done.jobs_done,
             jobs_retried=self._jobs_retried + self._scheduler.n_retried,
-            workers_lost=self._workers_lost,
-            busy_seconds=self._busy_seconds,
-            cache_hits=self._cache_hits,
-            cache_lookups=self._jobs_done,
+            workers_lost=done.workers_lost,
+            busy_seconds=done.busy_seconds,
+            cache_hits=done.cache_hits,
+            cache_lookups=done.jobs_done,
         )
 
     def timeline(self) -> list[JobSpan]:
         """The last jobs, in the order in which their results came."""
-        return list(self._spans)
+        return list(self._accounts.spans)
 
     def workers(self) -> list[WorkerStatus]:
         """The actors there are."""
-        in_flight = Counter(call.worker.name for call in self._calls.values() if call.job is not None)
-        return [
-            WorkerStatus(
-                worker.name,
-                "ready" if worker.hello else "starting",
-                worker.hello.node_id if worker.hello else "",
-                worker.hello.pid if worker.hello else 0,
-                in_flight[worker.name],
-                worker.jobs_done,
-                worker.circuits_done,
-                worker.busy_seconds,
-                worker.cache_hits,
-                worker.jobs_done,
-                worker.failures,
-                worker.last_error,
-            )
-            for worker in self._workers.values()
-        ]
+        return self._roster.statuses(self._scheduler.resting())
 
     def events(self) -> list[FleetEvent]:
         """What happened to actors so far."""
-        return list(self._events)
+        return list(self._accounts.events)
 
     def close(self) -> None:
         """Close the sessions, stop the actors, and Ray too if this fleet started it and is the last to use it."""
         if self._is_closed:
             return
         self._is_closed = True
-        handles = [worker.handle for worker in self._workers.values()]
+        self._calls.clear()
         try:
-            if handles and ray.is_initialized():
-                # An actor in the middle of a job won't answer in time; it is not waited for.
-                closing = [handle.close.remote() for handle in handles]
-                ray.wait(closing, num_returns=len(closing), timeout=_CLOSE_SECONDS)
+            self._roster.close()
         finally:
-            for handle in handles:
-                kill(handle)
-            self._workers.clear()
-            self._calls.clear()
             release(self._connection)
 
-    # Starting and replacing actors
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise FleetError("the fleet is closed: make a new one")
+
+    # Actors that come and go
 
     def _start(self) -> None:
-        """Start all actors: processes and imports in parallel, then the sessions in parallel."""
-        self._check_capacity()
-        workers = [self._spawn() for _ in range(self._n_actors)]
-        preparing = [worker.handle.prepare.remote() for worker in workers]
-        n_missing = wait_for_all(preparing, self._start_timeout_seconds)
-        if n_missing:
-            total = ray.cluster_resources().get("CPU", 0.0)
-            free = ray.available_resources().get("CPU", 0.0)
-            raise FleetError(
-                f"{n_missing} of {self._n_actors} actors did not start within {self._start_timeout_seconds:g} s; the cluster has "
-                f"{total:g} CPUs, {free:g} of them free: start fewer actors, or wait until other programs have ended"
-            )
-        hellos = started(preparing)
-        self._open_sessions(workers)
-        for worker, hello in zip(workers, hellos, strict=True):
-            self._joined(worker, hello)
+        """Ask for all actors, and wait until there are enough to begin with."""
+        nodes = list(Cluster().nodes().values())
+        if not self._waits_for_nodes and capacity(self._needs, nodes) < self._min_actors:
+            key = "fleet.n_actors" if self._min_actors == self._roster.n_wanted else "fleet.min_actors"
+            raise FleetError(refusal(self._min_actors, self._needs, nodes, of=key))
+        self._fill_up()
+        while self.n_workers < self._min_actors:
+            self._pump()
+        self._has_started = True
 
-    def _check_capacity(self) -> None:
-        needed = self._n_actors * self._cpus_per_actor
-        total = ray.cluster_resources().get("CPU", 0.0)
-        if needed > total and not self._waits_for_nodes:
-            fitting = int(total // self._cpus_per_actor)
-            raise FleetError(
-                f"{self._n_actors} actors with {self._cpus_per_actor:g} CPUs each need {needed:g} CPUs, and this Ray cluster "
-                f"has {total:g}: set fleet.n_actors to at most {fitting}, or fleet.cpus_per_actor to less; or fleet.wait_for_nodes_seconds "
-                "where an autoscaler adds machines"
-            )
+    def _fill_up(self) -> None:
+        for worker in self._roster.fill_up():
+            self._prepare(worker)
 
-    def _spawn(self) -> _Worker:
-        name = f"actor-{next(self._worker_numbers)}"
-        handle = self._actor_class.remote(self._payload, name, n_threads_for(self._cpus_per_actor))
-        run = handle.run.options(concurrency_group=_JOBS) if self._jobs_at_once > 1 else handle.run
-        worker = self._workers[name] = _Worker(name, handle, run, time.monotonic())
-        return worker
+    def _prepare(self, worker: Worker) -> None:
+        self._calls[worker.handle.prepare.remote()] = _Call(worker, None, time.time(), time.monotonic())
 
-    def _open_sessions(self, workers: list[_Worker]) -> None:
-        opening = [worker.handle.open.remote() for worker in workers]
-        if wait_for_all(opening, _OPEN_SECONDS):
-            raise FleetError(f"the backend's sessions were not open after {_OPEN_SECONDS:g} s")
-        started(opening)
-
-    def _joined(self, worker: _Worker, hello: Hello) -> None:
-        worker.hello = hello
-        self._events.append(FleetEvent(time.time(), "joined", worker.name))
-        self._scheduler.worker_joined(worker.name)
-
-    def _lose(self, worker: _Worker, error: BaseException) -> None:
-        """Take a worker out, requeue its jobs, start another in its place."""
-        if self._workers.pop(worker.name, None) is None:
+    def _open_session(self, worker: Worker, hello: Hello) -> None:
+        """The process is there: see that it may compute for us, and have it open its session."""
+        problem = self._mismatch(hello)
+        if problem is not None:
+            self._failed_to_start(worker, FleetError(problem))
             return
-        self._workers_lost += 1
-        self._last_loss = str(error)
-        self._events.append(FleetEvent(time.time(), "lost", worker.name, str(error)))
-        _log.info("%s is lost: %s", worker.name, error)
-        kill(worker.handle)  # out of reach is not dead: an actor that comes back must not hold CPUs
-        self._calls = {
-            reference: call for reference, call in self._calls.items() if call.worker is not worker
-        }
-        for given_up in self._scheduler.worker_lost(worker.name, error):
+        self._roster.heard_of(worker, hello)
+        self._calls[worker.handle.open.remote()] = _Call(worker, None, time.time(), time.monotonic())
+
+    def _mismatch(self, hello: Hello) -> str | None:
+        """Why an actor must not compute for us; None: it may."""
+        theirs = hello.versions | {SOURCE: hello.source}
+        if hello.node_id == self._node_id:  # the same files; who edits them while a run goes on knows it
+            theirs[SOURCE] = self._versions[SOURCE]
+        problem = mismatch(self._versions, theirs, hello.node_id[:8])
+        if problem is not None and self._versions[SOURCE] != (now := source_digest()):
+            # They have changed since this fleet was started, perhaps there as well. What is compared is installations, not moments.
+            self._versions[SOURCE] = now
+            return self._mismatch(hello)
+        return problem
+
+    def _joined(self, worker: Worker) -> None:
+        self._roster.joined(worker)
+        self._scheduler.worker_joined(worker.name, time.monotonic())
+
+    def _failed_to_start(self, worker: Worker, error: BaseException) -> None:
+        """It lives, but cannot open the backend: as good as dead; and before there is a fleet, a matter for the caller."""
+        if (
+            not self._has_started
+            and isinstance(error, QfleetError)
+            and not isinstance(error, WorkerLostError)
+        ):
+            raise error
+        self._lose(worker, error)
+
+    def _lose(self, worker: Worker, error: BaseException) -> None:
+        """Take a worker out, requeue its jobs, ask for another in its place."""
+        if not self._roster.lose(worker, str(error)):
+            return
+        for reference in [reference for reference, call in self._calls.items() if call.worker is worker]:
+            job = self._calls.pop(reference).job
+            if job is not None:
+                self._released(job)
+                self._doubt_circuit(job)
+        for given_up in self._scheduler.worker_lost(worker.name, error, time.monotonic()):
             self._give_up(given_up)
         self._fill_up()
 
-    def _fill_up(self) -> None:
-        """Start actors until there are as many as wanted, while replacements are left. They join when they are ready."""
-        while len(self._workers) < self._n_actors and self._replacements_left > 0:
-            self._replacements_left -= 1
-            worker = self._spawn()
-            _log.info("%s is started in its place; %d more may be", worker.name, self._replacements_left)
-            self._calls[worker.handle.open.remote()] = _Call(worker, None, time.time())
+    def _doubt_circuit(self, number: int | None) -> None:
+        """The circuit of a job that got lost may be what is lost, with the node that held it: put it into Ray's store anew."""
+        if number is not None and number in self._runs:
+            self._circuits.forget_reference(self._runs[number].jobs[number].circuit_key)
+
+    def _retire_idle(self) -> None:
+        """End those that leave and have answered all that they were asked."""
+        leaving = [
+            worker
+            for worker in self._roster.workers.values()
+            if not worker.is_there and not worker.n_in_flight
+        ]
+        if leaving:
+            for reference in [r for r, call in self._calls.items() if call.worker in leaving]:
+                del self._calls[reference]  # of those that were still starting
+            self._roster.retire(leaving)
+            for worker in leaving:
+                self._scheduler.worker_lost(worker.name, None, time.monotonic())
 
     def _check_alive(self) -> None:
-        """Raise a FleetError if waiting is of no use: no actor is ready, and none is about to be."""
-        if self._scheduler.workers:
+        """Raise a FleetError if waiting is of no use: there are too few actors, and no more are about to come."""
+        n_needed = 1 if self._has_started else self._min_actors
+        if self.n_workers >= n_needed:
             return
-        oldest = min((worker.spawned_at for worker in self._workers.values()), default=None)
-        if oldest is None:
-            problem = f"every actor is lost ({self._workers_lost} in all) and none may be replaced any more"
-        elif time.monotonic() - oldest > self._start_timeout_seconds:
-            problem = (
-                f"every actor is lost and the new ones did not start within {self._start_timeout_seconds:g} s"
+        problem = self._roster.problem(n_needed, time.monotonic())
+        if problem is None:
+            return
+        if self._has_started:
+            problem += (
+                ". If they were killed for memory, use fewer actors or smaller circuits; then resume the run"
             )
         else:
+            problem += ": start fewer actors, or wait until other programs have ended"
+        raise FleetError(problem)
+
+    def _look_around(self) -> None:
+        """See to what nobody tells."""
+        now = time.monotonic()
+        if now < self._look_at:
             return
-        raise FleetError(
-            f"{problem}; the last loss: {self._last_loss}. If they were killed for memory, use fewer actors or smaller circuits; "
-            "then resume the run"
-        )
+        self._look_at = now + _LOOK_SECONDS
+        # Answers may keep coming from actors while the head is gone, until Ray ends this process.
+        if not HeadWatch.of_this_cluster().answers():
+            return
+        self._roster.notice_waiting(now)
+        if self._has_started:
+            for worker in self._roster.overdue(now):
+                if worker.state == "opening":
+                    self._lose(worker, WorkerLostError(f"its session was not open after {OPEN_SECONDS:g} s"))
+        since = now - self._hang_seconds
+        late = {number for number, at in self._overtaken.items() if at < since}
+        for worker in {call.worker for call in self._calls.values() if call.job in late}:
+            reason = (
+                f"it has not answered {self._hang_seconds:g} s after another actor did the same job: it hangs"
+            )
+            self._lose(worker, WorkerLostError(reason))
 
     # The loop
 
-    def _pump(self) -> None:
-        """One turn: wait for something to finish, take in all that has, send what can be sent."""
-        ready = finished(self._calls)
+    def _pump(self, wake: Any = None) -> None:
+        """One turn: wait for something to finish (or for `wake`), take in all that has, send what can be sent."""
+        seconds = self._seconds_to_wait()
+        ready = finished(self._calls if wake is None else [*self._calls, wake], seconds)
         if not ready:
+            if not HeadWatch.of_this_cluster().answers():
+                return  # nothing else can be asked of Ray, and nothing is known
             self._check_alive()
+            if not self._calls and wake is None:  # every actor rests
+                time.sleep(seconds)
         for reference in ready:
             call = self._calls.pop(reference, None)
             if call is not None:  # else dropped together with its worker, a moment ago
                 self._receive(call, fetch(reference))
+        self._look_around()
         self._send()
+
+    def _seconds_to_wait(self) -> float:
+        wakes_at = self._scheduler.wakes_at()
+        if wakes_at is None:
+            return POLL_SECONDS
+        return min(max(wakes_at - time.monotonic(), 0.001), POLL_SECONDS)
 
     def _send(self) -> None:
         self._withdraw_abandoned()
-        for assignment in self._scheduler.assignments():
-            worker = self._workers[assignment.worker]
-            job = self._runs[assignment.job].jobs[assignment.job]
-            circuit = None if job.circuit_key in worker.known else self._circuits[job.circuit_key]
-            if self._jobs_at_once == 1:  # else calls overtake each other, so each brings its circuit along
-                worker.known.add(job.circuit_key)
+        for worker_name, number, is_duplicate in self._scheduler.assignments(time.monotonic()):
+            worker = self._roster.workers[worker_name]
+            run = self._runs[number]
+            job = run.jobs[number]
+            # Where calls overtake each other, each brings its circuit along.
+            is_new = worker.known.note(job.circuit_key) or self._jobs_at_once > 1
+            circuit = self._circuits.reference(run.circuits[job.circuit_key]) if is_new else None
             reference = worker.run.remote(pickle.dumps(job, protocol=pickle.HIGHEST_PROTOCOL), circuit)
-            self._calls[reference] = _Call(worker, assignment.job, time.time())
+            self._calls[reference] = _Call(worker, number, time.time(), time.monotonic())
+            worker.n_in_flight += 1
+            self._n_holding[number] += 1
+            if is_duplicate:
+                self._accounts.happened(
+                    "duplicated", worker_name, f"job {job.job_id} takes too long elsewhere"
+                )
+        self._tell_rests()
+
+    def _tell_rests(self) -> None:
+        resting = self._scheduler.resting()
+        if resting.keys() == self._resting:
+            return
+        for name in resting.keys() - self._resting:
+            seconds = resting[name] - time.monotonic()
+            error = self._roster.workers[name].last_error
+            self._accounts.happened("resting", name, f"for {seconds:.3g} s; the last failure: {error}")
+        for name in self._resting - resting.keys():
+            if name in self._roster.workers:
+                self._accounts.happened("back", name)
+        self._resting = set(resting)
 
     def _receive(self, call: _Call, answer: Any) -> None:
         """Tell the scheduler, and the run that waits, what came of a call."""
+        worker = call.worker
+        if call.job is not None:
+            worker.n_in_flight -= 1
+            self._released(call.job)
         if isinstance(answer, WorkerLostError):
-            self._lose(call.worker, answer)
-        elif call.job is None:
-            if isinstance(answer, BaseException):
-                self._lose(call.worker, answer)  # it lives, but cannot open the backend: as good as dead
-            else:
-                self._joined(call.worker, answer)
+            self._doubt_circuit(call.job)
+            self._lose(worker, answer)
+        elif call.job is not None:
+            self._answered(worker, call.job, call, answer)
         elif isinstance(answer, BaseException):
+            self._failed_to_start(worker, answer)
+        elif isinstance(answer, Hello):
+            self._open_session(worker, answer)
+        else:
+            self._joined(worker)
+        if not worker.is_there:
+            self._retire_idle()
+
+    def _answered(self, worker: Worker, number: int, call: _Call, answer: Any) -> None:
+        """A job was answered: by a result, by an error, or by something that is neither."""
+        now = time.monotonic()
+        run = self._runs.get(number)
+        if not isinstance(answer, (JobResult, BaseException)):
+            answer = ExecutionError(f"{worker.name} answered with {type(answer).__name__}, not a JobResult")
+        elif isinstance(answer, JobResult) and run and answer.job_id != run.jobs[number].job_id:
+            answer = ExecutionError(f"{worker.name} answered for job {answer.job_id}")
+        if isinstance(answer, BaseException):
             if isinstance(answer, UnknownCircuitError):
-                call.worker.known.discard(answer.circuit_key)
+                worker.known.discard(answer.circuit_key)
             else:
-                call.worker.failures += 1
-                call.worker.last_error = str(answer)
-            given_up = self._scheduler.job_failed(call.worker.name, call.job, answer)
+                worker.failures += 1
+                worker.last_error = str(answer)
+            given_up = self._scheduler.job_failed(worker.name, number, answer, now)
             if given_up is not None:
                 self._give_up(given_up)
-        elif self._scheduler.job_done(call.worker.name, call.job):
-            self._deliver(call.worker, call.job, replace(answer, sent_at=call.sent_at))
+            return
+        held = now - call.sent
+        seconds = answer.compute_seconds if 0 <= answer.compute_seconds <= held else None
+        if self._scheduler.job_done(worker.name, number, now, seconds):
+            if self._n_holding[number]:
+                self._overtaken[number] = now
+            self._deliver(worker, number, on_drivers_clock(answer, call.sent_at, time.time()))
 
-    def _deliver(self, worker: _Worker, number: int, result: JobResult) -> None:
+    def _released(self, number: int) -> None:
+        """One actor fewer holds this job."""
+        self._n_holding[number] -= 1
+        if not self._n_holding[number]:
+            del self._n_holding[number]
+            self._overtaken.pop(number, None)
+
+    def _deliver(self, worker: Worker, number: int, result: JobResult) -> None:
         run = self._runs.pop(number)
-        del run.jobs[number]
+        job = run.jobs.pop(number)
+        if worker.jobs_done == 0:
+            self._roster.did_first_job()
         worker.jobs_done += 1
         worker.circuits_done += result.n_circuits
         worker.busy_seconds += result.compute_seconds
         worker.cache_hits += result.cache_hit
         run.results.append(result)
-        self._jobs_done += 1
-        self._busy_seconds += result.compute_seconds
-        self._cache_hits += result.cache_hit
-        self._spans.append(
-            JobSpan(
-                result.worker,
-                result.job_id,
-                result.started_at,
-                result.finished_at,
-                run.asked_at,
-                result.phases,
-            )
-        )
+        self._accounts.delivered(result, run.asked_at, job.step)
 
     def _give_up(self, given_up: GivenUp) -> None:
         run = self._runs.pop(given_up.job)
         job = run.jobs.pop(given_up.job)
         told = error_for(job.job_id, given_up.n_failures, given_up.error)
-        if run.goes_on and is_of_one_job(told):
+        if run.tells_all or (run.goes_on and is_of_one_job(told)):
             run.results.append(FailedJob(job.job_id, told))
         else:
             run.error = run.error or told
@@ -485,38 +601,30 @@ class RayFleet:
             run.jobs.clear()
         self._runs.clear()
         self._abandoned.clear()
+        self._overtaken.clear()
+        self._resting.clear()
         self._jobs_retried += self._scheduler.n_retried
         self._scheduler = self._new_scheduler()
-        for worker in self._workers.values():
-            if worker.hello is not None:
-                self._scheduler.worker_joined(worker.name)
+        self._n_holding = Counter(call.job for call in self._calls.values() if call.job is not None)
+        in_flight = Counter(call.worker.name for call in self._calls.values() if call.job is not None)
+        heard = {call.worker.name for call in self._calls.values()}
+        for worker in self._roster.workers.values():
+            worker.n_in_flight = in_flight[worker.name]
+            if worker.state == "ready":
+                self._scheduler.worker_joined(worker.name, time.monotonic())
+            elif (
+                worker.is_starting and worker.name not in heard
+            ):  # its answer got lost; it can be asked again
+                worker.state = "starting"
+                self._prepare(worker)
+        self._retire_idle()
         self._fill_up()
 
     def _new_scheduler(self) -> Scheduler:
-        return Scheduler(self._max_in_flight, self._policy, self._jobs_at_once)
-
-    def _check_open(self) -> None:
-        if self._is_closed:
-            raise FleetError("the fleet is closed: make a new one")
+        return Scheduler(
+            self._max_in_flight, self._policy, self._jobs_at_once, may_duplicate=self._may_duplicate
+        )
 
     def _measure_overhead(self) -> float:
-        """Seconds of wall time for one more job: jobs that compute nothing, sent through a window as `run` sends them."""
-        job = Job("0" * 32, np.zeros(48), np.arange(8), np.zeros((16, 8)), Displacements.none())
-        handles = itertools.cycle([worker.handle for worker in self._workers.values()])
-        window = self._n_actors * self._max_in_flight
-
-        def seconds_per_job(n_jobs: int) -> float:
-            started = time.perf_counter()
-            pending: list[Any] = []
-            for _ in range(n_jobs):
-                if len(pending) >= window:
-                    ready, pending = ray.wait(pending, num_returns=1, timeout=FETCH_SECONDS)
-                    for reference in ready:
-                        fetch(reference)
-                pending.append(next(handles).echo.remote(pickle.dumps(job, protocol=pickle.HIGHEST_PROTOCOL)))
-            wait_for_all(pending, FETCH_SECONDS)
-            return (time.perf_counter() - started) / n_jobs
-
-        return min(
-            seconds_per_job(32) for _ in range(3)
-        )  # the least is the least disturbed; the first warms up
+        handles = [worker.handle for worker in self._roster.workers.values() if worker.state == "ready"]
+        return job_overhead_seconds(handles, len(handles) * self._max_in_flight)

@@ -7,11 +7,11 @@ imports no simulator, so a bad configuration is refused at once.
 
 from __future__ import annotations
 
-from orchestrator.config.backend import BackendConfig, BudgetConfig, FleetConfig
+from orchestrator.config.backend import BackendConfig, BudgetConfig, FleetConfig, actor_overrides
 from orchestrator.config.data import DataConfig
 from orchestrator.config.learning import GradientConfig, LossConfig, OptimizerConfig
 from orchestrator.config.model import ModelConfig
-from orchestrator.config.run import CheckpointConfig, RunConfig, TrackingConfig
+from orchestrator.config.run import CheckpointConfig, RunConfig, StepsConfig, TrackingConfig
 from orchestrator.config.section import Section, config_error
 from orchestrator.config.training import TrainingConfig, apply_overrides, read_toml
 
@@ -27,8 +27,10 @@ __all__ = [
     "OptimizerConfig",
     "RunConfig",
     "Section",
+    "StepsConfig",
     "TrackingConfig",
     "TrainingConfig",
+    "actor_overrides",
     "apply_overrides",
     "config_error",
     "read_toml",

@@ -8,11 +8,13 @@ from pydantic import Field, model_validator
 
 from orchestrator.config.fields import (
     BackendName,
+    FleetName,
     NoiseModelName,
     NoiseScales,
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
+    Resources,
     SkippedShare,
     StrTuple,
     ThreadCount,
@@ -168,14 +170,37 @@ class FleetConfig(Section):
         2,
         description="Ray actors, each with its own backend session and circuit cache.",
     )
+    min_actors: PositiveInt | None = Field(
+        None,
+        description="Begin as soon as so many are ready, the others join when they are; none: n_actors.",
+    )
+    max_actors: PositiveInt | None = Field(
+        None,
+        description="Ask for so many; what the cluster has no room for joins when nodes do. None: n_actors.",
+    )
     cpus_per_actor: PositiveFloat = Field(1.0, description="CPUs reserved for each actor.")
+    resources_per_actor: Resources = Field(
+        default_factory=dict,
+        description="What else is reserved for each: {GPU = 0.5, memory = 2e9} (memory in bytes), or resources that nodes were started "
+        "with, e.g. {qpu_ionq = 1}.",
+    )
+    placement: Literal["default", "spread", "pack"] = Field(
+        "default",
+        description="Where actors go: default (as Ray has it) | spread (over the nodes) | pack (on as few as hold them).",
+    )
     max_in_flight: PositiveInt = Field(
         2,
         description="Jobs an actor holds at most: one it works on, the others waiting.",
     )
     wait_for_nodes_seconds: NonNegativeFloat = Field(
         0.0,
-        description="How long to wait for CPUs that an autoscaler has yet to add; 0: more actors than fit are refused.",
+        description="How long to wait for resources that an autoscaler has yet to add; 0: where fewer than min_actors fit, the run is "
+        "refused.",
+    )
+    name: FleetName | None = Field(
+        None,
+        description="Fleet of the cluster that this run uses together with others, started by qfleet fleet start; none: a fleet of its "
+        "own. See fleet.md.",
     )
     address: str | None = Field(
         None,
@@ -184,6 +209,48 @@ class FleetConfig(Section):
     job_seconds: PositiveFloat = Field(
         0.06, description="Compute time a job aims at where there is that much work."
     )
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether jobs go to a fleet that other runs use as well."""
+        return self.dispatcher == "ray" and self.name is not None
+
+    @property
+    def least_actors(self) -> int:
+        """Actors that a run begins with."""
+        return self.n_actors if self.min_actors is None else self.min_actors
+
+    @property
+    def most_actors(self) -> int:
+        """Actors that it asks for."""
+        return self.n_actors if self.max_actors is None else self.max_actors
+
+    @property
+    def size(self) -> str:
+        """How many, in words: ``"2"``, or ``"2 to 8"``."""
+        least, most = self.least_actors, self.most_actors
+        return str(most) if least == most else f"{least} to {most}"
+
+    @model_validator(mode="after")
+    def _check_bounds(self) -> Self:
+        least, most = self.least_actors, self.most_actors
+        if least > most:
+            key = "max_actors" if self.min_actors is None else "min_actors"
+            other = (
+                f"fleet.n_actors = {self.n_actors}"
+                if None in (self.min_actors, self.max_actors)
+                else f"fleet.max_actors = {most}"
+            )
+            value, nearest_valid = (most, least) if key == "max_actors" else (least, most)
+            relation = "fewer" if key == "max_actors" else "more"
+            raise ConfigError(f"fleet.{key}", value, f"is {relation} than {other}", str(nearest_valid))
+        return self
+
+
+def actor_overrides(n_actors: int) -> list[str]:
+    """Overrides that have so many Ray actors of the run's own, no fewer and no more, whatever the configuration says."""
+    bounds = ["fleet.name=none", "fleet.min_actors=none", "fleet.max_actors=none"]
+    return ["fleet.dispatcher=ray", f"fleet.n_actors={n_actors}", *bounds]
 
 
 class BudgetConfig(Section):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
 from orchestrator.errors import UnknownNameError
 from orchestrator.registry import LAYERS, check_name
+
+_FLEET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def _registered(kind: str, *also: str) -> AfterValidator:
@@ -30,6 +33,37 @@ def _thread_count(value: object) -> object:
     return value
 
 
+def fleet_name(name: str) -> str:
+    """`name`, if a fleet may be called so; ValueError, with the nearest that may be, if not."""
+    if not _FLEET_NAME.fullmatch(name):
+        nearest_valid = re.sub(r"[^A-Za-z0-9._-]+", "-", name).lstrip("._-")[:64] or "shared"
+        raise ValueError(
+            "letters, digits, '.', '_' and '-', at most 64, a letter or digit first; nearest valid: "
+            f"{nearest_valid!r}"
+        )
+    return name
+
+
+def _resources(amounts: dict[str, float]) -> dict[str, float]:
+    """What Ray would refuse, or what has a key of its own."""
+    for name, amount in amounts.items():
+        if name == "CPU":
+            raise ValueError(
+                f"CPU = {amount:g} has a key of its own; nearest valid: fleet.cpus_per_actor = {amount:g}"
+            )
+        if not name or name.startswith("node:"):
+            raise ValueError(
+                f"{name!r} is no name of a resource; nearest valid: one given to ray start --resources"
+            )
+        if not 0 < amount < float("inf"):
+            raise ValueError(
+                f"{name} = {amount:g} should be greater than 0; nearest valid: 1, or leave it out"
+            )
+        if amount > 1 and amount != int(amount):
+            raise ValueError(f"{name} = {amount:g} should be whole above 1; nearest valid: {round(amount)}")
+    return amounts
+
+
 FeatureMapName = Annotated[str, _registered("feature map")]
 AnsatzName = Annotated[str, _registered("ansatz")]
 LayerName = Annotated[str, _registered("ansatz", *LAYERS)]
@@ -42,8 +76,11 @@ GradientRuleName = Annotated[str, _registered("gradient rule", "auto")]
 BackendName = Annotated[str, _registered("backend")]
 NoiseModelName = Annotated[str, _registered("noise model")]
 PositiveInt = Annotated[int, Field(ge=1)]
+FleetName = Annotated[str, AfterValidator(fleet_name)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Resources = Annotated[dict[str, float], AfterValidator(_resources)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 SkippedShare = Annotated[float, Field(gt=0, lt=1)]

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from orchestrator.config.fields import NonNegativeFloat, PositiveFloat, PositiveInt
+from orchestrator.config.fields import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from orchestrator.config.section import Section
 
 
@@ -38,6 +38,18 @@ class RunConfig(Section):
     )
     early_stopping_min_delta: NonNegativeFloat = Field(
         0.0, description="Smallest decrease of the monitored loss that counts."
+    )
+
+
+class StepsConfig(Section):
+    """How the steps of training follow one another."""
+
+    section_name: ClassVar[str] = "training"
+
+    max_staleness: NonNegativeInt = Field(
+        0,
+        description="Updates by which parameters may have moved on since a gradient's circuits were sent, so that the circuits of so many "
+        "further steps go out before those of the present one are back; 0: synchronous. See staleness.md.",
     )
 
 

@@ -13,7 +13,7 @@ from orchestrator.config.backend import BackendConfig, BudgetConfig, FleetConfig
 from orchestrator.config.data import DataConfig
 from orchestrator.config.learning import GradientConfig, LossConfig, OptimizerConfig
 from orchestrator.config.model import ModelConfig
-from orchestrator.config.run import CheckpointConfig, RunConfig, TrackingConfig
+from orchestrator.config.run import CheckpointConfig, RunConfig, StepsConfig, TrackingConfig
 from orchestrator.config.section import Section
 from orchestrator.errors import ConfigError, nearest
 
@@ -31,6 +31,7 @@ class TrainingConfig(Section):
     gradient: GradientConfig = Field(default_factory=GradientConfig)
     loss: LossConfig = Field(default_factory=LossConfig)
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
+    training: StepsConfig = Field(default_factory=StepsConfig)
     backend: BackendConfig = Field(default_factory=BackendConfig)
     fleet: FleetConfig = Field(default_factory=FleetConfig)
     budget: BudgetConfig = Field(default_factory=BudgetConfig)

@@ -101,7 +101,7 @@ def start() -> Iterator[Start]:
 
 
 def ray_kill(fleet: RayFleet, name: str) -> None:
-    ray.kill(fleet._workers[name].handle)
+    ray.kill(fleet._roster.workers[name].handle)
 
 
 def sigkill(fleet: RayFleet, name: str) -> None:
@@ -194,7 +194,7 @@ def test_a_job_that_kills_every_actor_is_given_up_and_the_others_are_not(start: 
 
 def test_more_actors_than_the_cluster_holds_are_refused():
     with pytest.raises(
-        FleetError, match=r"need 3 CPUs, and this Ray cluster has 2: set fleet.n_actors to at most 2"
+        FleetError, match=r"need 3 CPUs, and this Ray cluster has 2 CPUs: set fleet.n_actors to at most 2"
     ):
         RayFleet(CosineBackend(), 3)
 
@@ -202,7 +202,8 @@ def test_more_actors_than_the_cluster_holds_are_refused():
 def test_cpus_that_others_hold_are_waited_for_only_so_long(start: Start):
     start(CosineBackend(), n_actors=1, cpus_per_actor=1.5)
     with pytest.raises(
-        FleetError, match=r"1 of 1 actors did not start within 1.5 s; .* 2 CPUs, 0.5 of them free"
+        FleetError,
+        match=r"1 of 1 actors did not start within 1.5 s, waiting for 1 more actor: it needs 1 CPU; .* 0.5 of 2 CPUs free",
     ):
         start(CosineBackend(), n_actors=1, cpus_per_actor=1.0, start_timeout_seconds=1.5)
 

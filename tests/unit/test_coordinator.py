@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
@@ -67,6 +68,19 @@ def test_each_way_of_evaluating_a_circuit_is_checked(dense: SimpleNamespace) -> 
             coordinator.evaluate(plan)
 
 
+def test_what_is_remembered_of_plans_is_bounded(
+    monkeypatch: pytest.MonkeyPatch, dense: SimpleNamespace
+) -> None:
+    monkeypatch.setattr("orchestrator.coordinator._MAX_PACES", 2)
+    coordinator = dense.coordinator()
+    first = coordinator.evaluate(VALUES).values
+    for plan in (DIRECT, VALUES, SHIFTED, SAMPLED):
+        coordinator.evaluate(plan)
+        assert next(reversed(coordinator._paces)) == plan.kind
+        assert len(coordinator._paces) <= 2
+    assert coordinator.evaluate(VALUES).values.tobytes() == first.tobytes()
+
+
 def test_more_workers_and_any_order_give_the_same_bits(dense: SimpleNamespace) -> None:
     rng = np.random.default_rng(1)
 
@@ -86,7 +100,9 @@ def test_more_workers_and_any_order_give_the_same_bits(dense: SimpleNamespace) -
                     assert (left is None and right is None) or left.tobytes() == right.tobytes()
 
 
-def test_circuit_is_registered_once(dense: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_circuit_is_registered_before_every_plan(
+    dense: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dispatcher = dense.Dispatcher(dense.Backend())
     seen: list[str] = []
     register = dispatcher.register
@@ -94,7 +110,7 @@ def test_circuit_is_registered_once(dense: SimpleNamespace, monkeypatch: pytest.
     coordinator = Coordinator(dispatcher, ALL)
     for plan in (VALUES, SHIFTED, DIRECT, VALUES):
         coordinator.evaluate(plan)
-    assert seen == [CIRCUIT.key]
+    assert seen == [CIRCUIT.key] * 4  # a dispatcher forgets the least recently used of thousands
 
 
 def test_jobs_are_cut_to_the_time_asked_for(dense: SimpleNamespace) -> None:
@@ -134,6 +150,17 @@ def test_jobs_in_flight_count_as_workers(dense: SimpleNamespace) -> None:
 def test_a_backend_that_takes_nothing_is_refused(change: dict[str, int]) -> None:
     with pytest.raises(InputError, match="= 0: nearest valid: 1"):
         replace(ALL, **change)
+
+
+def test_garbage_is_looked_for_less_often_unless_it_was_turned_off(dense: SimpleNamespace) -> None:
+    before = gc.get_threshold()
+    try:
+        for set_to, found in ((700, 10_000), (50_000, 50_000), (0, 0)):
+            gc.set_threshold(set_to, 11, 12)
+            Coordinator(dense.Dispatcher(dense.Backend()), ALL)
+            assert gc.get_threshold() == (found, 11, 12)
+    finally:
+        gc.set_threshold(*before)
 
 
 def test_interrupt_is_safe_only_while_jobs_are_out(dense: SimpleNamespace) -> None:
