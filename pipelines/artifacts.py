@@ -24,6 +24,8 @@ from pipelines.spending import has_book
 from pipelines.tracking.journal import read_history
 from pipelines.tracking.provenance import environment_text, provenance_tags
 from pipelines.tracking.tracker import Tracker
+from pipelines.watching.history import FleetHistory
+from pipelines.watching.watch import redactor
 
 
 def start_tracker(folder: RunFolder, run: PreparedRun, on_warning: Callable[[str], None]) -> Tracker:
@@ -68,7 +70,7 @@ def log_outcome(
     run: PreparedRun,
     state: TrainState,
     scores: Scores | None,
-    spans: Sequence[JobSpan],
+    fleet: FleetHistory,
     latency: LatencyReport | None = None,
 ) -> None:
     """Draw the plots into the run's folder and log them, the last checkpoint and the model."""
@@ -82,16 +84,19 @@ def log_outcome(
         test_metrics=scores.metrics if scores else {}, title=title, subtitle=headline(run)[1],
     )  # fmt: skip
     shares = time_shares(state.history)
-    plots.fleet_timeline(spans, path / "fleet_timeline.png", title=title, subtitle=shares)
+    plots.fleet_timeline(
+        fleet.spans, path / "fleet_timeline.png", events=fleet.events, title=title, subtitle=shares
+    )
+    fleet.write(path / "fleet_timeline.jsonl", redactor(run.config.tracking.uri))
     plots.circuit_diagram(
         plots.drawn_gates(model), path / "circuit.png", n_qubits=model.template.n_qubits, title=title
     )
     plots.circuit_text(plots.labelled_circuit(model), path / "circuit.txt")
-    files = ["training.png", "fleet_timeline.png", "circuit.png", "circuit.txt"]
+    files = ["training.png", "fleet_timeline.png", "fleet_timeline.jsonl", "circuit.png", "circuit.txt"]
     if scores is not None:
         files.append(_draw_scores(folder, scores, run.data.task))
     if latency is not None:
-        files += _write_latency(folder, latency, spans)
+        files += _write_latency(folder, latency, fleet.spans)
     if has_book(folder):
         files.append("circuits.parquet")
         write_circuit_log(path / files[-1], Record(folder.path).submissions(), run.config.run.seed)

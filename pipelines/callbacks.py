@@ -53,11 +53,14 @@ class Checkpointing(Callback):
         """Whatever has not been saved yet."""
         self._save(state)
 
+    def has(self, state: TrainState) -> bool:
+        """Whether the state is on the disk as it stands."""
+        return (state.step, state.epoch) == self._saved
+
     def _save(self, state: TrainState) -> None:
-        place = (state.step, state.epoch)
-        if place != self._saved:
+        if not self.has(state):
             self._checkpoints.save(state)
-            self._saved, self._saved_at = place, time.monotonic()
+            self._saved, self._saved_at = (state.step, state.epoch), time.monotonic()
 
 
 class Display(Callback):
@@ -111,6 +114,8 @@ class Metrics(Callback):
             metrics["fleet/samples_skipped"] = report.samples_skipped
         if report.jobs_simulated:
             metrics["fleet/jobs_simulated"] = report.jobs_simulated
+        if report.staleness is not None:
+            metrics["train/staleness"] = report.staleness
         metrics |= {
             f"rule/{key}": value for key, value in report.notes.items() if isinstance(value, (int, float))
         }

@@ -142,6 +142,7 @@ class Checkpoints:
                     optimizer=optimizer,
                     rule=rule,
                     best_params=arrays["best_params"],
+                    **({"past": arrays["past"]} if "past" in arrays.files else {}),
                     step_losses=arrays["step_losses"].tolist(),
                     totals=Totals(**manifest["totals"]),
                     history=[_report(entry) for entry in manifest["history"]],
@@ -175,6 +176,8 @@ def _write_arrays(path: Path, state: TrainState) -> str:
             "best_params": state.best_params,
             "step_losses": np.array(state.step_losses),
         }
+        if len(state.past):
+            arrays["past"] = state.past
         np.savez(file, **arrays)  # type: ignore[arg-type]
         file.flush()
         os.fsync(file.fileno())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import math
 import sys
 import traceback
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import QfleetError
+from pipelines.fleet_arguments import add_command as _add_fleets
+from pipelines.launch.arguments import add_commands as _add_launching
 
 _EPILOG = "Exit codes: 0 done, 1 failure, 2 bad input, 130 interrupted (state saved)."
 
@@ -28,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         outcome: dict[str, Any] = importlib.import_module(options.module).run(options)
         if options.json:
-            print(json.dumps(outcome), flush=True)
+            print(json.dumps(_as_json(outcome), allow_nan=False), flush=True)
         return 0
     except QfleetError as error:
         text = "\n".join([str(error), *getattr(error, "__notes__", [])])
@@ -39,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _fail(options, 130, type(error).__name__, str(error) or "interrupted")
         print(f"\n{error}", file=sys.stderr)
         if options.json:
-            print(json.dumps(result.to_json()))
+            print(json.dumps(_as_json(result.to_json()), allow_nan=False))
         return 130
     except BrokenPipeError:  # the reader of our output went away, e.g. `| head`
         sys.stderr.close()
@@ -49,6 +52,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # a defect of ours, or of a user's module: the traceback is wanted
         traceback.print_exc()
         return _fail(options, 1, type(error).__name__, str(error))
+
+
+def parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    """The options of a command line, as `main` gets them; SystemExit with code 2, and words on stderr, for a wrong one."""
+    return _parser().parse_args(arguments)
+
+
+def _as_json(value: Any) -> Any:
+    """The same with null for numbers that are not finite, for which JSON has no words."""
+    if isinstance(value, dict):
+        return {key: _as_json(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_as_json(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _fail(options: argparse.Namespace, code: int, kind: str, message: str) -> int:
@@ -71,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_overrides(train)
     _add_actors(train)
     _add_spending(train)
+    _add_log_file(train)
     train.add_argument(
         "--dry-run", action="store_true", help="check everything and print what would run; start nothing"
     )
@@ -103,7 +121,11 @@ def _parser() -> argparse.ArgumentParser:
     resume = _command(commands, "resume", "continue a run from its last checkpoint")
     _add_run(resume)
     _add_actors(resume)
+    _add_address(resume)
     _add_spending(resume)
+    _add_log_file(resume)
+
+    _add_watching(commands)
 
     reconcile = _command(commands, "reconcile", "what IonQ charged for a run, beside what was booked")
     _add_run(reconcile)
@@ -123,6 +145,7 @@ def _parser() -> argparse.ArgumentParser:
         help="train the separable twin, a support vector machine and a neural network on the same split, and compare",
     )
     _add_actors(evaluate)
+    _add_address(evaluate)
     _add_spending(evaluate)
 
     reconstruct = _command(commands, "reconstruct", "what a trained autoencoder gives back of its samples")
@@ -138,6 +161,7 @@ def _parser() -> argparse.ArgumentParser:
         help=".parquet or .csv of the samples (default: among the run's artifacts)",
     )
     _add_actors(reconstruct)
+    _add_address(reconstruct)
     _add_spending(reconstruct)
 
     kernel = _command(commands, "kernel", "a support vector machine on a quantum kernel")
@@ -156,6 +180,8 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     _add_emulator(commands)
+    _add_fleets(commands, _command)
+    _add_launching(commands, _command)
 
     benchmark = commands.add_parser(
         "benchmark",
@@ -298,9 +324,68 @@ def _add_benchmarks(benchmarks: Any) -> None:
     ionq.add_argument(
         "--latency", type=float, default=0.2, metavar="S", help="that every job takes (default: 0.2)"
     )
-    for parser in (overhead, engine, gradients, ionq):
+    staleness = _command(benchmarks, "staleness", "when stale gradients pay, by queue and jobs in flight")
+    staleness.add_argument("--seeds", type=int, default=8, help="trainings of each kind (default: 8)")
+    staleness.add_argument(
+        "--target-loss", type=float, default=0.55, help="of the training split, to be reached (default: 0.55)"
+    )
+    staleness.add_argument(
+        "--steps", type=int, default=120, help="after which a training is given up (default: 120)"
+    )
+    staleness.add_argument("--plot", metavar="PATH", help="draw the figures, into this folder or file")
+    _add_fleet_benchmark(benchmarks)
+    for parser in (staleness, overhead, engine, gradients, ionq):
         parser.set_defaults(module="pipelines.benchmark.command")
+    _add_scale(benchmarks)
     _add_tables(benchmarks)
+
+
+def _add_fleet_benchmark(benchmarks: Any) -> None:
+    fleet = _command(
+        benchmarks, "fleet", "speed-up by more actors, their loss in the middle of a step, memory over time"
+    )
+    fleet.add_argument("--part", nargs="+", metavar="NAME", help="local latency churn soak (default: all)")
+    fleet.add_argument("--seconds", type=float, default=3.0, help="local: the engine's work (default: 3)")
+    fleet.add_argument("--actors", type=int, default=64, metavar="N", help="latency: actors (default: 64)")
+    fleet.add_argument(
+        "--latency", type=float, default=0.1, metavar="S", help="latency: time of a job (default: 0.1)"
+    )
+    fleet.add_argument("--batches", type=int, default=1000, metavar="N", help="soak: batches (default: 1000)")
+    fleet.add_argument(
+        "--circuits", type=int, default=10_000, metavar="N", help="soak: different circuits (default: 10000)"
+    )
+    fleet.add_argument(
+        "--output", default="runs/fleet", metavar="FOLDER", help="churn: its timeline (default: runs/fleet)"
+    )
+    fleet.set_defaults(module="pipelines.benchmark.fleet")
+
+
+def _add_scale(benchmarks: Any) -> None:
+    scale = _command(benchmarks, "scale", "job completions a second of the driver, by number of actors")
+    scale.add_argument(
+        "--actors",
+        type=int,
+        nargs="+",
+        default=[1, 10, 100, 1_000, 10_000],
+        metavar="N",
+        help="virtual actors (default: 1 to 10000)",
+    )
+    scale.add_argument(
+        "--jobs",
+        type=int,
+        default=1_000_000,
+        metavar="N",
+        help="of the most actors; a tenth of them with fewer (default: 1000000)",
+    )
+    scale.add_argument(
+        "--trace",
+        metavar="FILE",
+        help="CSV of a run's jobs, with started_at and finished_at (default: one that comes with qfleet)",
+    )
+    scale.add_argument("--no-ray", dest="ray", action="store_false", help="leave Ray's own calls out")
+    scale.add_argument("--plot", metavar="PATH", help="draw the figures, into this folder or file")
+    scale.add_argument("--markdown", action="store_true", help="print the table as Markdown")
+    scale.set_defaults(module="pipelines.benchmark.scale")
 
 
 def _add_tables(benchmarks: Any) -> None:
@@ -350,6 +435,15 @@ def _add_actors(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--actors", type=int, metavar="N", help="number of Ray actors")
 
 
+def _add_address(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--address",
+        "--fleet-address",  # after `qfleet submit`, --address is that of the jobs API
+        metavar="HOST:PORT",
+        help="Ray cluster of the actors, in place of the run's fleet.address; none: RAY_ADDRESS, else a local one",
+    )
+
+
 def _add_spending(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--yes-spend",
@@ -357,6 +451,23 @@ def _add_spending(parser: argparse.ArgumentParser) -> None:
         metavar="USD",
         help="allow a target that costs money: the most that the run may cost in all, see qfleet quote",
     )
+
+
+def _add_log_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--log-file", metavar="PATH", help="append the run's log, JSON lines, to this file as well"
+    )
+
+
+def _add_watching(commands: Any) -> None:
+    status = _command(commands, "status", "how runs are: all of them, or one in detail")
+    top = _command(commands, "top", "the actors of a run, live")
+    for parser, default in ((status, None), (top, "latest")):
+        parser.add_argument(
+            "run", nargs="?", default=default, help=f"as for resume (default: {default or 'all runs'})"
+        )
+        parser.add_argument("--directory", default="runs", help="where runs are looked up (default: runs)")
+    top.add_argument("--once", action="store_true", help="print the table once")
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:

@@ -19,7 +19,7 @@ from orchestrator.errors import CapabilityError, ConfigError
 from orchestrator.gradients.base import GradientRule
 from orchestrator.losses.base import Loss
 from orchestrator.planning.failures import FailurePolicy, GivenUpJobs
-from orchestrator.protocols import Backend, Capabilities, Dispatcher
+from orchestrator.protocols import Backend, Capabilities, Dispatcher, FleetEvent
 from orchestrator.registry import resolve
 
 _OF_ANY = (
@@ -150,6 +150,20 @@ def on_backend(config: TrainingConfig, name: str | None) -> TrainingConfig:
     return config.model_copy(update={"backend": BackendConfig(**{**kept, "name": name})})
 
 
+def at_address(config: TrainingConfig, address: str | None) -> TrainingConfig:
+    """The configuration with its actors in the Ray cluster at `address`, ``none`` for the usual one; None: as it is.
+
+    Raises:
+        ConfigError: it has no actors.
+    """
+    if address is None:
+        return config
+    if config.fleet.dispatcher == "serial":
+        problem = "names a Ray cluster, and this runs in one process; add --actors N, or leave it out"
+        raise ConfigError("--address", address, problem)
+    return config.with_overrides([f"fleet.address={address}"])
+
+
 def n_threads(config: TrainingConfig) -> int:
     """Threads of each session, so that the actors of a node never run more than the CPUs reserved for them (at least one each).
 
@@ -197,26 +211,47 @@ def choose_rule(config: TrainingConfig, capabilities: Capabilities) -> GradientR
     return rule
 
 
-def build_dispatcher(fleet: FleetConfig, backend: Backend) -> Dispatcher:
+def build_dispatcher(
+    fleet: FleetConfig, backend: Backend, report: Callable[[str], None] | None = None
+) -> Dispatcher:
     """The configured dispatcher, its workers started.
 
+    Args:
+        report: told in words what the fleet waits for, where the cluster has no room for all of it; None: nobody.
+
     Raises:
-        FleetError: the cluster cannot hold them.
+        FleetError: the cluster cannot hold them; or has no fleet of the configured name.
+        ConfigError: the fleet of that name has another backend.
     """
     if fleet.dispatcher == "serial":
         from actors.serial import SerialDispatcher
 
         return SerialDispatcher(backend)
+    if fleet.is_shared:
+        from actors.ray_fleet.shared import SharedFleet
+
+        assert fleet.name is not None
+        return SharedFleet(fleet.name, backend, address=fleet.address)
     from actors.ray_fleet import RayFleet
 
-    return RayFleet(
-        backend,
-        fleet.n_actors,
-        max_in_flight=fleet.max_in_flight,
-        cpus_per_actor=fleet.cpus_per_actor,
-        address=fleet.address,
-        wait_for_nodes_seconds=fleet.wait_for_nodes_seconds,
-    )
+    def on_event(event: FleetEvent) -> None:
+        if event.kind == "waiting" and report is not None:
+            report(event.text)
+
+    return RayFleet(backend, **ray_fleet_options(fleet), address=fleet.address, on_event=on_event)
+
+
+def ray_fleet_options(fleet: FleetConfig) -> dict[str, Any]:
+    """What a RayFleet is told of the configuration, by name; plain values, so that a named fleet's server can be told the same."""
+    return {
+        "n_actors": fleet.most_actors,
+        "min_actors": fleet.least_actors,
+        "max_in_flight": fleet.max_in_flight,
+        "cpus_per_actor": fleet.cpus_per_actor,
+        "resources_per_actor": fleet.resources_per_actor,
+        "placement": fleet.placement,
+        "wait_for_nodes_seconds": fleet.wait_for_nodes_seconds,
+    }
 
 
 @contextmanager
@@ -250,10 +285,14 @@ def report_on_stderr(line: str) -> None:
 
 
 def build_coordinator(
-    fleet: FleetConfig, backend: Backend, failures: FailurePolicy | None = None
+    fleet: FleetConfig,
+    backend: Backend,
+    failures: FailurePolicy | None = None,
+    report: Callable[[str], None] | None = None,
 ) -> Coordinator:
-    """A coordinator over a started dispatcher; `failures`: what follows failed jobs, None: the end."""
-    return Coordinator(build_dispatcher(fleet, backend), backend.capabilities, fleet.job_seconds, failures)
+    """A coordinator over a started dispatcher; `failures`: what follows failed jobs, None: the end; `report`: as of `build_dispatcher`."""
+    dispatcher = build_dispatcher(fleet, backend, report)
+    return Coordinator(dispatcher, backend.capabilities, fleet.job_seconds, failures)
 
 
 def failure_policy(config: TrainingConfig, given_up: GivenUpJobs) -> FailurePolicy:

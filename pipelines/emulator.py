@@ -100,3 +100,9 @@ def _farewell(totals: dict[str, Any]) -> str:
         f"\n{totals['jobs_accepted']} jobs accepted ({totals['duplicates']} duplicates), {jobs['completed']} completed, "
         f"{jobs['failed']} failed, {jobs['canceled']} canceled; ${totals['billed_usd']:,.2f} billed"
     )
+
+
+if __name__ == "__main__":
+    from pipelines.cli import main
+
+    sys.exit(main(["emulator", *sys.argv[1:]]))

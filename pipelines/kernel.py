@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.config import TrainingConfig
+from orchestrator.config import TrainingConfig, actor_overrides
 from orchestrator.errors import ConfigError
 from orchestrator.kernels.base import KernelMatrix
 from orchestrator.kernels.matrix import kernel_matrix
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """
     from pipelines.report import print_sections
 
-    actors = ["fleet.dispatcher=serial"] if options.actors is None else [f"fleet.n_actors={options.actors}"]
+    actors = ["fleet.dispatcher=serial"] if options.actors is None else actor_overrides(options.actors)
     config = TrainingConfig.from_toml(options.config, [*options.set, *actors])
     loss = build_loss(config)
     if loss.task in ("regression", "autoencoder"):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,7 +44,8 @@ class LatencyReport:
         job: a whole job; phases: figures by phase.
         measured_seconds: from the start of the first job to the end of the last.
         driver_seconds: of these, between waves.
-        replayed_seconds: what the model makes of the recorded waits and slots.
+        replayed_seconds: what the model makes of the recorded waits and slots. It takes one wave after the other: where gradients are
+            stale and waves overlap, it and `what_if` are upper bounds.
         what_if: seconds by scenario.
     """
 
@@ -106,7 +107,9 @@ def latency_report(spans: Sequence[JobSpan], n_workers: int, jobs_in_flight: int
     whole = asked.sum(axis=1)
     waves = _waves([span for span, _ in told])
     bounds = [(min(s.started_at for s in wave), max(s.finished_at for s in wave)) for wave in waves]
-    between = sum(max(after[0] - before[1], 0.0) for before, after in pairwise(bounds))
+    # Where gradients are stale, a wave may begin before the one before it has ended.
+    ends = accumulate((end for _, end in bounds), max)
+    between = sum(max(begin - before, 0.0) for before, (begin, _) in zip(ends, bounds[1:], strict=False))
     n_workers = max(n_workers, 1)
 
     def replayed(wait: Callable[[JobPhases], float], n_slots: int) -> float:
@@ -119,7 +122,7 @@ def latency_report(spans: Sequence[JobSpan], n_workers: int, jobs_in_flight: int
         n_waves=len(waves),
         job=_figures(whole, whole),
         phases={name: _figures(asked[:, i], whole) for i, name in enumerate(PHASES)},
-        measured_seconds=between + sum(end - begin for begin, end in bounds),
+        measured_seconds=max(end for _, end in bounds) - min(begin for begin, _ in bounds),
         driver_seconds=between,
         replayed_seconds=replayed(_recorded_wait, jobs_in_flight),
         what_if={

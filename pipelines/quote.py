@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -278,3 +279,9 @@ def _about(run: PreparedRun, pricer: PlanPricer) -> dict[str, Any]:
         for group, count in zip(measured.groups, counts, strict=True)
     ]
     return about | {"gates_by_measurement_group": groups}
+
+
+if __name__ == "__main__":
+    from pipelines.cli import main
+
+    sys.exit(main(["quote", *sys.argv[1:]]))

@@ -131,7 +131,11 @@ def _steps(
     reports = train(task, state, one)
     rule_states: tuple[State, State] = ({}, {})
     while not state.is_finished:
-        params, step, is_step = state.params.copy(), state.step, state.cursor < task.n_batches
+        step, is_step = state.step, state.cursor < task.n_batches
+        age = min(
+            task.max_staleness, state.cursor
+        )  # in updates, of the parameters where its gradient is taken
+        params = state.params_before(age).copy()
         batch = _batch(task, state.epoch, state.cursor)
         if is_step and step < task.n_steps:
             estimates = [

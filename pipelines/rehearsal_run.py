@@ -96,6 +96,10 @@ def rehearsed_backend(run: PreparedRun) -> IonQBackend:
     asked, fleet = run.config.backend, run.config.fleet
     if asked.name != IonQBackend.name:
         raise ConfigError("backend.name", asked.name, "only IonQ's cloud can be rehearsed", IonQBackend.name)
+    staleness = run.config.training.max_staleness
+    if staleness:
+        problem = "a rehearsal's virtual time carries one step at a time; see qfleet benchmark staleness"
+        raise ConfigError("training.max_staleness", staleness, problem, "0")
     if asked.targets:
         problem = "which target gets a job is a matter of this machine's clock; rehearse each alone, as backend.target"
         raise ConfigError("backend.targets", list(asked.targets), problem, "()")
@@ -113,7 +117,7 @@ def rehearsed_backend(run: PreparedRun) -> IonQBackend:
             f"the emulator simulates {'ideal' if is_ideal else 'noisy'} circuits of up to {limit} qubits, and the model has {n_qubits}; "
             f"nearest valid: {limit}, or see qfleet quote for the cost alone"
         )
-    n_actors = fleet.n_actors if fleet.dispatcher == "ray" else 1
+    n_actors = fleet.most_actors if fleet.dispatcher == "ray" else 1
     return replace(backend, jobs_in_flight=n_actors * backend.jobs_in_flight)
 
 

@@ -191,3 +191,9 @@ def _quoted(prepared: PreparedRun) -> dict[str, Any]:
         return {"refused": row["refused"]}
     whole = row["run"]
     return {end: whole.get(end, whole)["usd"] for end in ("least", "most")}
+
+
+if __name__ == "__main__":
+    from pipelines.cli import main
+
+    sys.exit(main(["rehearse", *sys.argv[1:]]))

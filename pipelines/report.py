@@ -118,7 +118,8 @@ def headline(run: PreparedRun) -> list[str]:
     about = summary(run)
     exact = f"{about['shots']} shots" if about["shots"] else "exact"
     fleet = run.config.fleet
-    where = f"{fleet.n_actors} Ray actors" if fleet.dispatcher == "ray" else "in this process"
+    where = f"{fleet.size} Ray actors" if fleet.dispatcher == "ray" else "in this process"
+    where = f"fleet {fleet.name}" if fleet.is_shared else where
     sizes = "/".join(str(n) for n in about["samples"].values())
     return [
         f"{about['data']}: {sizes} samples (train/validation/test), {about['features']} features",

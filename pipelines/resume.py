@@ -13,7 +13,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     from pipelines.trainer import Trainer
 
     trainer = Trainer.resume(
-        options.run, directory=options.directory, n_actors=options.actors, yes_spend_usd=options.yes_spend
+        options.run,
+        directory=options.directory,
+        n_actors=options.actors,
+        address=options.address,
+        yes_spend_usd=options.yes_spend,
+        log_file=options.log_file,
     )
     return finish(trainer, to_stdout=not options.json)
 

@@ -7,6 +7,7 @@
       model/                 the model as JSON and arrays; after training, the best parameters
       data/                  the prepared splits
       checkpoints/           see pipelines.checkpoints
+      status.json, run.log   how the run is, once a second, and its log (see docs/watching.md)
       metrics.jsonl          every logged point; tracking.json: what MLflow has of it
       artifacts/             plots, diagrams, environment
       submissions.jsonl      what was submitted and paid, with answers/ (see actors.ionq.book_file), where circuits cost money;
@@ -37,6 +38,8 @@ from orchestrator.redaction import redact_uri
 from pipelines.checkpoints import write_atomically
 from pipelines.display.formatting import from_here
 
+FLEET_CONFIG = "fleet.toml"
+"""In the folder of a named fleet's book, which is no run: the configuration that the fleet was started with."""
 _FILES_THAT_DECIDE = (
     "model/structure.json",
     "model/structure.npz",
@@ -192,14 +195,14 @@ class RunFolder:
             self._lock.close()
             self._lock = None
 
-    def write_config(self, config: TrainingConfig) -> None:
-        """Write config.toml, without the credentials that a tracking URI may hold."""
+    def write_config(self, config: TrainingConfig, name: str = "config.toml") -> None:
+        """Write the configuration, without the credentials that a tracking URI may hold."""
         import tomli_w
 
         values = config.to_dict()
         if config.tracking.uri is not None:
             values["tracking"]["uri"] = redact_uri(config.tracking.uri)
-        write_atomically(self.path / "config.toml", tomli_w.dumps(values).encode())
+        write_atomically(self.path / name, tomli_w.dumps(values).encode())
 
     def read_config(self) -> TrainingConfig:
         """The run's configuration."""
@@ -249,6 +252,8 @@ class RunFolder:
         written = read_toml(self.path / "config.toml")
         decisive = {name: written.get(name, {}) for name in _SECTIONS_THAT_DECIDE}
         decisive["run"] = {k: v for k, v in decisive["run"].items() if k not in ("name", "directory")}
+        if "training" in written:  # older runs have no such section
+            decisive["training"] = written["training"]
         digest.update(json.dumps(decisive, sort_keys=True).encode())
         for name in _FILES_THAT_DECIDE:
             digest.update((self.path / name).read_bytes())

@@ -19,6 +19,7 @@ from orchestrator.models.patches import Patches
 from orchestrator.registry import resolve
 from orchestrator.training.gradient import first_problem
 from orchestrator.training.reports import Samples
+from orchestrator.training.staleness import check_staleness
 from orchestrator.training.task import TrainingTask
 from pipelines.checkpoints import Checkpoints
 from pipelines.compose import build_backend, build_loss, choose_rule
@@ -151,9 +152,11 @@ def assemble(config: TrainingConfig, model: Model, data: PreparedData) -> Prepar
         shots=config.backend.shots,
         has_jacobian=config.backend.shots is None and backend.capabilities.has_jacobian,
         variance_factor=backend.capabilities.variance_factor,
+        max_staleness=config.training.max_staleness,
     )
     _ = task.rate_factors  # groups that are not there are refused now
     task.rule.check(first_problem(task, min(config.run.batch_size, len(data.train.targets))))
+    check_staleness(task)
     return PreparedRun(config, data, task)
 
 

@@ -9,9 +9,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from orchestrator.config import TrainingConfig
+from orchestrator.config import TrainingConfig, actor_overrides
 from orchestrator.coordinator import Coordinator
-from pipelines.compose import build_backend, build_coordinator, on_backend, report_on_stderr, warming_up
+from pipelines.compose import (
+    at_address,
+    build_backend,
+    build_coordinator,
+    on_backend,
+    report_on_stderr,
+    warming_up,
+)
 from pipelines.run_folder import RunFolder
 from pipelines.run_setup import PreparedRun, best_params, load_run
 from pipelines.spending import with_book
@@ -37,18 +44,16 @@ def saved_run(options: argparse.Namespace) -> SavedRun:
     """The run that `options` name.
 
     Raises:
-        InputError: there is no such run. CheckpointError: it has no parameters yet, or a file of it is damaged.
+        InputError: there is no such run; or an address is given, and no actors.
+        CheckpointError: it has no parameters yet, or a file of it is damaged.
     """
     folder = RunFolder.find(options.run, options.directory)
     overrides = [] if options.shots is None else [f"backend.shots={options.shots}"]
     # A few circuits do not pay for a fleet: they run in this process unless actors are asked for.
-    overrides += (
-        ["fleet.dispatcher=serial"]
-        if options.actors is None
-        else ["fleet.dispatcher=ray", f"fleet.n_actors={options.actors}"]
-    )
+    overrides += ["fleet.dispatcher=serial"] if options.actors is None else actor_overrides(options.actors)
     prepared, fingerprint = load_run(folder)
     config = on_backend(prepared.config, options.backend).with_overrides(overrides)
+    config = at_address(config, options.address)
     params, epoch = best_params(folder, prepared, fingerprint)
     return SavedRun(folder, prepared, config, params, epoch)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from actors.mitigation.backend import Mitigated
 from orchestrator.config import TrainingConfig
 from orchestrator.costs.money import in_usd, micro_down
-from orchestrator.errors import InputError
+from orchestrator.errors import ConfigError, InputError
 from orchestrator.protocols import Backend
 from pipelines.display.formatting import format_usd
 from pipelines.run_folder import RunFolder
@@ -81,9 +81,23 @@ def check_allowed(config: TrainingConfig, backend: Backend, yes_spend_usd: float
         raise InputError(
             f"--yes-spend {yes_spend_usd:g}: a number of dollars above 0, the most that the run may cost"
         )
+    if backend.capabilities.is_paid and config.fleet.is_shared:
+        _check_leaves_it_to_the_fleet(config, yes_spend_usd)
+        return
     if backend.capabilities.is_paid and yes_spend_usd is None:
         target = ", ".join(config.backend.targets) or config.backend.target
         raise SpendingNotAllowedError(target, config.budget.max_usd)
+
+
+def _check_leaves_it_to_the_fleet(config: TrainingConfig, yes_spend_usd: float | None) -> None:
+    """A named fleet has one book and one cap for all its runs: refuse a run that sets one of its own, which nobody would keep."""
+    for key, usd in (("--yes-spend", yes_spend_usd), ("budget.max_usd", config.budget.max_usd)):
+        if usd is not None:
+            problem = (
+                f"the fleet {config.fleet.name!r} was given a cap for all its runs when it was started, and keeps none for one of them: "
+                "leave it out, or leave fleet.name out"
+            )
+            raise ConfigError(key, usd, problem)
 
 
 def has_book(folder: RunFolder) -> bool:
@@ -104,7 +118,7 @@ def with_book(
         inner = with_book(config, backend.inner, folder, yes_spend_usd, stack)
         return Mitigated(inner, backend.mitigation, backend.seed)
     check_allowed(config, backend, yes_spend_usd)
-    if not backend.capabilities.is_paid or not hasattr(backend, "book"):
+    if not backend.capabilities.is_paid or not hasattr(backend, "book") or config.fleet.is_shared:
         return backend
     caps = [micro_down(usd) for usd in (config.budget.max_usd, yes_spend_usd) if usd is not None]
     changes: dict[str, Any] = {"book": _opened(config, folder, min(caps), stack)}

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.config import TrainingConfig
+from orchestrator.config import TrainingConfig, actor_overrides
 from orchestrator.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     Raises:
         ConfigError: ``--baselines`` without a test split, or of an autoencoder; nothing has been started.
     """
-    actors = [] if options.actors is None else ["fleet.dispatcher=ray", f"fleet.n_actors={options.actors}"]
+    actors = [] if options.actors is None else actor_overrides(options.actors)
     overrides = [*options.set, *actors]
     config = TrainingConfig.from_toml(options.config, overrides)
     if options.baselines and config.data.test_fraction == 0:
@@ -38,12 +38,17 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         return summary(prepared)
     from pipelines.trainer import Trainer
 
-    figures = finish(Trainer(config, yes_spend_usd=options.yes_spend), to_stdout=not options.json)
+    figures = finish(
+        Trainer(config, yes_spend_usd=options.yes_spend, log_file=options.log_file),
+        to_stdout=not options.json,
+    )
     if options.baselines:
         from pipelines import evaluate
 
         where = {"run": figures["run_folder"], "directory": config.run.directory}
-        as_trained = {"split": "test", "shots": None, "backend": None, "actors": None, "yes_spend": None}
+        as_trained = {
+            "split": "test", "shots": None, "backend": None, "actors": None, "address": None, "yes_spend": None,
+        }  # fmt: skip
         beside = evaluate.run(argparse.Namespace(**where, **as_trained, baselines=True, json=options.json))
         figures["baselines"] = beside["baselines"]
     return figures

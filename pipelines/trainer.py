@@ -15,12 +15,12 @@ import shutil
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.config import DataConfig, FleetConfig, TrainingConfig
+from orchestrator.config import DataConfig, FleetConfig, TrainingConfig, actor_overrides
 from orchestrator.coordinator import Coordinator
 from orchestrator.costs.money import in_usd
 from orchestrator.errors import BudgetError, CheckpointError, NotRecordedError, QfleetError
@@ -32,6 +32,7 @@ from pipelines.artifacts import log_outcome, start_tracker
 from pipelines.callbacks import Callback, Callbacks, Checkpointing, Display, Metrics, Money
 from pipelines.checkpoints import Checkpoints
 from pipelines.compose import (
+    at_address,
     build_backend,
     build_coordinator,
     check_fallback,
@@ -52,9 +53,13 @@ from pipelines.result import TrainingResult
 from pipelines.run_folder import RunFolder
 from pipelines.run_setup import PreparedRun, load_run, prepare_run, save_run
 from pipelines.spending import Spending, check_allowed, has_book, spending_of, with_book
+from pipelines.storage import disk_told
 from pipelines.tracking.provenance import ray_submission_id
 from pipelines.tracking.tracker import RunStatus, Tracker, TrackingReport, ship_pending
 from pipelines.transfer import starting_params
+from pipelines.watching.history import FleetHistory
+from pipelines.watching.status_file import FINISHED, STOPPED
+from pipelines.watching.watch import Watch, check_log_file
 
 
 class TrainingInterrupted(KeyboardInterrupt):
@@ -75,7 +80,7 @@ class TrainingInterrupted(KeyboardInterrupt):
 
 @dataclass(frozen=True, eq=False)
 class _Active:
-    """What a run in progress holds; `stack` closes it, and `leaving` comes last."""
+    """What a run in progress holds; `stack` closes it, and `leaving` comes last. `display` is of the terminal and of `watch`."""
 
     run: PreparedRun
     folder: RunFolder
@@ -85,6 +90,7 @@ class _Active:
     saving: Checkpointing
     stack: ExitStack
     leaving: ExitStack
+    watch: Watch
 
 
 class Trainer:
@@ -97,6 +103,7 @@ class Trainer:
         callbacks: called after each step and epoch.
         progress: False for messages only; True or None for a display on stderr, live where that is a terminal.
         yes_spend_usd: dollars that the run may cost in all; must be given where the backend's target costs money.
+        log_file: a file that gets the lines of the run's log, too; see docs/watching.md.
     """
 
     def __init__(
@@ -108,6 +115,7 @@ class Trainer:
         callbacks: Sequence[Callback] = (),
         progress: bool | None = None,
         yes_spend_usd: float | None = None,
+        log_file: str | Path | None = None,
     ) -> None:
         self.config = config or TrainingConfig()
         self._model = model
@@ -118,6 +126,7 @@ class Trainer:
         self._user_callbacks = tuple(callbacks)
         self._progress = progress
         self._yes_spend_usd = yes_spend_usd
+        self._log_file = log_file
         self._stopped_by: str | None = None
         self._read_spending: Callable[[], Spending] | None = None
         self._latency: LatencyReport | None = None
@@ -133,9 +142,11 @@ class Trainer:
         *,
         directory: str = "runs",
         n_actors: int | None = None,
+        address: str | None = None,
         callbacks: Sequence[Callback] = (),
         progress: bool | None = None,
         yes_spend_usd: float | None = None,
+        log_file: str | Path | None = None,
     ) -> Trainer:
         """A trainer that continues a run from its last checkpoint; `fit` then ends on the bits of an undisturbed run.
 
@@ -143,16 +154,25 @@ class Trainer:
             run: run name, path of its folder, MLflow run id, or ``latest``.
             directory: where run names are looked up.
             n_actors: another number of actors; it changes no number of the result.
+            address: of another Ray cluster than the run was begun on, in place of ``fleet.address``; ``none``: as if that were not set.
             yes_spend_usd: dollars that the run may cost in all, what it has spent already included.
+            log_file: as for a new run.
         """
         folder = RunFolder.find(run, directory)
         config = folder.read_config()
         if n_actors is not None:
-            config = config.with_overrides(["fleet.dispatcher=ray", f"fleet.n_actors={n_actors}"])
+            config = config.with_overrides(actor_overrides(n_actors))
             threads = config.backend.threads
             if isinstance(threads, int) and threads > config.fleet.cpus_per_actor:  # set for one process
                 config = config.with_overrides([f"fleet.cpus_per_actor={float(threads)}"])
-        trainer = cls(config, callbacks=callbacks, progress=progress, yes_spend_usd=yes_spend_usd)
+        config = at_address(config, address)
+        trainer = cls(
+            config,
+            callbacks=callbacks,
+            progress=progress,
+            yes_spend_usd=yes_spend_usd,
+            log_file=log_file,
+        )
         trainer._folder = folder
         return trainer
 
@@ -166,11 +186,12 @@ class Trainer:
         started = time.perf_counter()
         self._seconds.clear()
         self._stopped_by = self._latency = self._reconciliation = self._read_spending = None
-        with Interrupts(is_safe=lambda: True), ExitStack() as stack:
+        with Interrupts(is_safe=lambda: True), disk_told(), ExitStack() as stack:
             display = make_progress(quiet=self._progress is False)
             stack.callback(display.stop)
             is_new = self._folder is None
             with self._phase("setup"):
+                log_file = check_log_file(self._log_file)
                 check_allowed(self.config, build_backend(self.config), self._yes_spend_usd)
                 check_fallback(self.config)
                 run, folder, checkpoints = self._open(stack)
@@ -181,13 +202,15 @@ class Trainer:
             # Where the last checkpoint is gone or damaged, what comes after the one before it is done again, to the same bits.
             if folder.is_finished and state.is_finished:
                 return self._finished(run, folder, state, started)
+            leaving = stack.enter_context(ExitStack())  # what comes after everything else has been closed
+            watch = stack.enter_context(Watch(folder, run, state.totals, log_file))
+            display = watch.beside(display, f"qfleet · {folder.name}", headline(run))
             for note in _notes(run, state, problems):
                 display.message(note)
-            leaving = stack.enter_context(ExitStack())  # what comes after everything else has been closed
             tracker = start_tracker(folder, run, display.message)
             stack.callback(tracker.close)
             saving = Checkpointing(checkpoints, run.config.checkpoint)
-            active = _Active(run, folder, state, display, tracker, saving, stack, leaving)
+            active = _Active(run, folder, state, display, tracker, saving, stack, leaving, watch)
             try:
                 metrics = self._run(active)
             except BaseException as error:
@@ -206,6 +229,8 @@ class Trainer:
             result = self._result(run, folder, state, metrics, tracked)
             if self._stopped_by is None:  # else it can be resumed with more money
                 folder.write_json("result.json", result.to_json())
+            ended = FINISHED if self._stopped_by is None else STOPPED
+            watch.end(ended, self._stopped_by or "", state.totals)
             if not tracked.is_complete:
                 display.message(tracked.message)
             return result
@@ -214,7 +239,10 @@ class Trainer:
         """Say how to go on; a new run that has not done a step leaves no folder."""
         how = qfleet_command("resume", active.folder.handle)
         if active.state.step or has_book(active.folder):
-            error.add_note(f"The state is saved. Continue with: {how}")
+            saved = (
+                "The state is saved." if active.saving.has(active.state) else "What was saved last stands."
+            )
+            error.add_note(f"{saved} Continue with: {how}")
             spending = self._spending_now()
             held = None if spending is None else spending.held_text(how)
             if held is not None:
@@ -266,8 +294,9 @@ class Trainer:
             )
             with warming_up(backend, run.task.model.measured, run.config.backend.shots, display.message):
                 failures = failure_policy(run.config, GivenUpFile(active.folder.path))
-                coordinator = build_coordinator(run.config.fleet, backend, failures)
+                coordinator = build_coordinator(run.config.fleet, backend, failures, active.watch.waits)
             dispatcher = coordinator.dispatcher
+            active.watch.watch(dispatcher)
             active.stack.callback(dispatcher.close)
             if failures.fallback is not None:
                 active.stack.callback(failures.fallback.close)
@@ -300,13 +329,13 @@ class Trainer:
         journal.finish(state, scores.metrics if scores else {})
         if has_book(active.folder):
             self._reconcile(active)
-        spans = dispatcher.timeline()
+        history = FleetHistory.of(dispatcher, failures)
         n_at_once = coordinator.capabilities.jobs_in_flight
-        self._latency = latency_report(spans, dispatcher.n_workers, n_at_once)
+        self._latency = latency_report(history.spans, dispatcher.n_workers, n_at_once)
         with self._phase("plots"):
             display.phase("drawing plots")
             run.predictor(state.best_params).save(active.folder.model)
-            log_outcome(tracker, active.folder, run, state, scores, spans, self._latency)
+            log_outcome(tracker, active.folder, run, state, scores, history, self._latency)
         return metrics
 
     def _reconcile(self, active: _Active) -> None:
@@ -323,14 +352,15 @@ class Trainer:
         """Drive the loop to its end, or to an interrupt between two steps."""
         with Interrupts(is_safe=lambda: coordinator.is_evaluating) as interrupts:
             try:
-                for report in train(run.task, state, coordinator):
-                    if isinstance(report, StepReport):
-                        callbacks.on_step(report, state)
-                    else:
-                        for phase, seconds in report.phases.items():
-                            self._seconds[f"train.{phase}"] += seconds
-                        callbacks.on_epoch(report, state)
-                    interrupts.check()
+                with closing(train(run.task, state, coordinator)) as reports:
+                    for report in reports:
+                        if isinstance(report, StepReport):
+                            callbacks.on_step(report, state)
+                        else:
+                            for phase, seconds in report.phases.items():
+                                self._seconds[f"train.{phase}"] += seconds
+                            callbacks.on_epoch(report, state)
+                        interrupts.check()
             finally:
                 callbacks.on_stop(state)
 
@@ -390,9 +420,11 @@ def _best_metrics(state: TrainState) -> dict[str, float]:
 def _save(active: _Active, status: RunStatus) -> TrackingReport:
     """Save the state and the best parameters after an interrupt or a failure, and tell MLflow how the run stands."""
     active.display.phase("saving")
-    with suppress(CheckpointError, OSError):  # the error at hand says more
+    try:
         active.saving.on_stop(active.state)
         active.run.predictor(active.state.best_params).save(active.folder.model)
+    except (CheckpointError, OSError) as problem:
+        active.display.message(f"the last steps could not be saved: {problem}")
     return active.tracker.finish(status, timeout_seconds=5.0)
 
 
@@ -408,7 +440,7 @@ def _for_arrays(config: TrainingConfig) -> TrainingConfig:
 def _starting(fleet: FleetConfig) -> str:
     if fleet.dispatcher == "serial":
         return "loading the simulator"
-    return f"starting {fleet.n_actors} Ray actors"
+    return f"joining the fleet {fleet.name}" if fleet.is_shared else f"starting {fleet.size} Ray actors"
 
 
 def _notes(run: PreparedRun, state: TrainState, problems: Sequence[str]) -> Iterator[str]:

@@ -28,6 +28,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         from pipelines.benchmark import gradients
 
         return gradients.run(options)
+    if options.what == "staleness":
+        from pipelines.benchmark import staleness
+
+        return staleness.run(options)
     if options.what == "ionq":
         from pipelines.benchmark import ionq
 

@@ -1,4 +1,5 @@
-"""What every dispatcher must do, checked over the serial one and over Ray, with one job and with several in flight, by the same tests.
+"""What every dispatcher must do, checked by the same tests over the serial one, over Ray (with one job and with several in
+flight), and over a fleet that is shared.
 
 The Ray fleet here starts Ray by itself and ends it, unless some other test has one running already.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, NoReturn
 
@@ -15,6 +17,9 @@ import pytest
 
 from actors.backends.ideal import IdealBackend
 from actors.ray_fleet import RayFleet
+from actors.ray_fleet.connection import connect, release
+from actors.ray_fleet.shared import SharedFleet
+from actors.ray_fleet.shared_start import NamedFleets
 from actors.serial import SerialDispatcher
 from orchestrator.circuits.measured import MeasuredCircuit
 from orchestrator.circuits.template import CircuitTemplate
@@ -117,10 +122,28 @@ def values_by_id(results: list[JobResult]) -> dict[str, bytes]:
     return found
 
 
-@pytest.fixture(scope="module", params=["serial", "ray", "serial, together", "ray, together"])
+@contextmanager
+def on_a_shared_fleet(backend: CosineBackend) -> Iterator[SharedFleet]:
+    """A client of a fleet that is started for it."""
+    connection = connect("local")  # as a RayFleet starts Ray by itself
+    try:
+        with NamedFleets() as fleets:
+            fleets.start("conformance", lambda _: backend, {"n_actors": 2, "cpus_per_actor": 0.25})
+            with SharedFleet("conformance", backend) as made:
+                yield made
+            fleets.stop("conformance")
+    finally:
+        release(connection)
+
+
+@pytest.fixture(scope="module", params=["serial", "ray", "serial, together", "ray, together", "shared"])
 def dispatcher(request: pytest.FixtureRequest) -> Iterator[Dispatcher]:
     backend = TogetherBackend() if "together" in request.param else CosineBackend()
     is_ray = "ray" in request.param
+    if request.param == "shared":
+        with on_a_shared_fleet(backend) as shared:
+            yield shared
+        return
     made: Dispatcher = RayFleet(backend, 2, cpus_per_actor=0.25) if is_ray else SerialDispatcher(backend)
     yield made
     made.close()

@@ -55,6 +55,18 @@ def test_every_end_is_one_json_object_and_words(
     assert ("Traceback" in printed.err) == isinstance(error, RuntimeError)
 
 
+def test_json_has_no_word_for_what_is_not_finite(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = {"loss": float("nan"), "rows": [(1.5, float("-inf"))], "n": 3, "ok": True, "none": None}
+    monkeypatch.setattr(
+        cli.importlib, "import_module", lambda name: types.SimpleNamespace(run=lambda options: figures)
+    )
+    assert cli.main(["status", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert printed == {"loss": None, "rows": [[1.5, None]], "n": 3, "ok": True, "none": None}
+
+
 def test_a_reader_that_went_away_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     _ends_with(BrokenPipeError(), monkeypatch)
     monkeypatch.setattr(cli.sys, "stderr", io.StringIO())  # main closes it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -10,7 +11,10 @@ import pytest
 
 from orchestrator.config import TrainingConfig
 from orchestrator.errors import ConfigError
+from pipelines.cli import parsed
 from pipelines.compose import build_backend, choose_rule, n_threads
+from pipelines.run_folder import RunFolder
+from pipelines.trainer import Trainer
 
 
 class Both:
@@ -98,3 +102,35 @@ def test_a_budget_of_shots_needs_shots() -> None:
         choose_rule(config, build_backend(config).capabilities)
     sampled = config.with_overrides(["backend.shots=100"])
     assert choose_rule(sampled, build_backend(sampled).capabilities).name == "parameter_shift"
+
+
+def begun(tmp_path: Path, *overrides: str) -> str:
+    """Path of a run's folder, as far as its configuration goes."""
+    (tmp_path / "run").mkdir()
+    RunFolder(tmp_path / "run").write_config(TrainingConfig().with_overrides([*overrides]))
+    return str(tmp_path / "run")
+
+
+def test_a_run_pinned_to_a_cluster_that_is_gone_goes_on_in_another(tmp_path: Path) -> None:
+    run = begun(tmp_path, "fleet.address=10.0.0.1:6379", "fleet.name=lab")
+    moved = Trainer.resume(run, address="10.0.0.2:6379").config.fleet
+    assert (moved.address, moved.name) == ("10.0.0.2:6379", "lab")
+    assert Trainer.resume(run, address="none").config.fleet.address is None
+    assert Trainer.resume(run).config.fleet.address == "10.0.0.1:6379"
+    assert RunFolder.find(run).read_config().fleet.address == "10.0.0.1:6379"
+
+
+def test_an_address_without_actors_is_refused(tmp_path: Path) -> None:
+    run = begun(tmp_path, "fleet.dispatcher=serial")
+    with pytest.raises(ConfigError, match=r"--address = 'h:1': .*add --actors"):
+        Trainer.resume(run, address="h:1")
+    assert Trainer.resume(run, address="h:1", n_actors=2).config.fleet.address == "h:1"
+
+
+@pytest.mark.parametrize("command", ["resume", "evaluate", "reconstruct"])
+def test_the_address_on_the_command_line(command: str) -> None:
+    assert parsed([command, "run"]).address is None
+    for option in ("--address", "--fleet-address"):
+        assert parsed([command, "run", option, "h:1"]).address == "h:1"
+    submitted = parsed(["submit", command, "/runs/run", "--fleet-address", "h:1"])
+    assert submitted.arguments[-2:] == ["--fleet-address", "h:1"]

@@ -53,7 +53,7 @@ PLACES = {
     "pydantic": ("orchestrator/config/",),
     "ray": ("actors/ray_fleet/",),
     "requests": ("actors/ionq/",),
-    "rich": ("pipelines/display/live.py", "pipelines/display/tables.py"),
+    "rich": ("pipelines/display/live.py", "pipelines/display/tables.py", "pipelines/display/actors.py"),
     "scipy": ("actors/simulation/contraction/network.py",),
     "sklearn": (
         "pipelines/data/table.py",

@@ -191,3 +191,17 @@ class TestReport:
         assert len(rows) == 9
         assert float(rows[0]["queue"]) == 4.0
         assert [row["is_served"] for row in rows] == ["0"] * 8 + ["1"]
+
+
+def test_waves_that_overlap_are_not_counted_twice() -> None:
+    """Stale gradients: the second call goes out while the first is waited for; then nothing is out for a second."""
+    phases = JobPhases(0.0, 0.0, 2.0, 2.0, 0.0, 0.0)
+    spans = [
+        JobSpan("a", str(number), begin, begin + 4.0, asked_at=begin, phases=phases)
+        for number, begin in enumerate((10.0, 12.0, 17.0))
+    ]
+    found = latency_report(spans, 1, 2)
+    assert found is not None
+    assert found.n_waves == 3
+    assert found.measured_seconds == 21.0 - 10.0
+    assert found.driver_seconds == 17.0 - 16.0

@@ -175,7 +175,10 @@ def test_the_three_packages_are_named_and_whole() -> None:
 
 
 def test_example_configurations_are_package_data() -> None:
-    assert PYPROJECT["tool"]["setuptools"]["package-data"]["pipelines"] == ["configs/*.toml"]
+    assert PYPROJECT["tool"]["setuptools"]["package-data"]["pipelines"] == [
+        "configs/*.toml",
+        "benchmark/traces/*.csv",
+    ]
 
 
 def test_nothing_in_tests_shadows_a_package() -> None:

@@ -104,6 +104,12 @@ class Till:
             self._bill(plan, job)
         return plan.assemble((job, self.backend.run(plan.circuit, job)) for job in jobs)
 
+    def submit(
+        self, plan: EvaluationPlan, clock: PhaseClock | None = None, lost: np.ndarray | None = None
+    ) -> SimpleNamespace:
+        evaluation = self.evaluate(plan, clock, lost)
+        return SimpleNamespace(result=lambda clock: evaluation)
+
     def _bill(self, plan: EvaluationPlan, job: Job) -> None:
         texts = [
             JsonTemplate(plan.circuit.template, group.basis, self.gateset).circuits_json(angles_of(job))

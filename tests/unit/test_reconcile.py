@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -11,11 +13,13 @@ import pytest
 from actors.ionq.book import SubmissionBook
 from actors.ionq.book_ledger import Entry
 from actors.ionq.errors import NotFoundError
-from orchestrator.config import BackendConfig
+from orchestrator.config import BackendConfig, TrainingConfig
 from orchestrator.costs.money import micro_nearest
 from orchestrator.errors import InputError
+from pipelines.cli import main
+from pipelines.fleet import _backend_of_fleet
 from pipelines.reconcile import HALF_A_CENT, Difference, completed_entries, reconcile, reconcile_run
-from pipelines.run_folder import RunFolder
+from pipelines.run_folder import FLEET_CONFIG, RunFolder
 
 
 def entries(*micro: int) -> list[Entry]:
@@ -140,3 +144,46 @@ def test_at_the_end_of_a_run_trouble_is_a_note(folder: RunFolder, monkeypatch: p
     assert outcome.n_jobs == 1
     assert "IONQ_API_KEY" in outcome.note
     assert folder.read_json("reconciliation.json")["booked_micro_usd"] == 4
+
+
+def test_the_book_of_a_named_fleet_is_found_without_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the fleet's server leaves in the folder is enough to ask who was paid."""
+    monkeypatch.setenv("IONQ_API_KEY", "key")
+    folder = RunFolder(tmp_path / "fleet-lab")
+    folder.path.mkdir()
+    config = TrainingConfig().with_overrides(
+        [
+            "backend.name=ionq", "backend.target=qpu.aria-1", "backend.shots=600", "backend.host=http://127.0.0.1:9",
+            "fleet.dispatcher=serial",
+        ]
+    )  # fmt: skip
+    with ExitStack() as stack:
+        book = _backend_of_fleet(config, str(folder.path), 1.0, stack).book  # type: ignore[attr-defined]
+        book.reserve("a", 5)
+        book.submitted("a", "job-a")
+        book.completed("a", 4, [{"0": 1.0}])
+    assert (folder.path / FLEET_CONFIG).exists()
+    assert not (folder.path / "config.toml").exists(), "it is no run"
+    asked: list[BackendConfig] = []
+
+    class Provider:
+        def __init__(self, backend: BackendConfig) -> None:
+            asked.append(backend)
+
+        def __enter__(self) -> Provider:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def cost(self, job: str) -> float:
+            return {"job-a": 4e-6}[job]
+
+    monkeypatch.setattr("pipelines.reconcile._Provider", Provider)
+    for name in (str(folder.path), "fleet-lab"):
+        assert main(["reconcile", name, "--directory", str(tmp_path), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["billed_micro_usd"] == 4
+    assert asked[0].target == "qpu.aria-1"
+    assert folder.read_json("reconciliation.json")["is_complete"]

@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 
 from actors.circuit_actor import CircuitActor
+from actors.registered_circuits import RegisteredCircuits
 from actors.retry import UnknownCircuitError
 from actors.serial import SerialDispatcher
 from orchestrator.circuits.measured import MeasuredCircuit
 from orchestrator.circuits.template import CircuitTemplate
-from orchestrator.errors import CapabilityError, ExecutionError, FleetError
+from orchestrator.errors import CapabilityError, ExecutionError, FleetError, InputError
 from orchestrator.jobs import Displacements, Job, JobResult
 from orchestrator.protocols import Capabilities
 
@@ -299,6 +300,25 @@ def test_closing_waits_for_no_job(kind: type[Waiting]):
         assert backend.log.count("open") == 1, "a closed session is not opened again"
     with pytest.raises(FleetError, match="closed"):
         list(dispatcher.run([job()]))
+
+
+@pytest.mark.parametrize("n_threads", [1, 4])
+def test_circuits_are_bounded_and_a_call_keeps_its_own(monkeypatch: pytest.MonkeyPatch, n_threads: int):
+    circuits = [MeasuredCircuit(CircuitTemplate(1, 1, (), str(i)), ("Z",)) for i in range(300)]
+    backend = Backend()
+    monkeypatch.setattr(backend, "capabilities", replace(Backend.capabilities, jobs_in_flight=n_threads))
+    dispatcher = SerialDispatcher(backend)
+    monkeypatch.setattr(dispatcher, "_circuits", RegisteredCircuits(200))
+    for circuit in circuits[:200]:
+        dispatcher.register(circuit)
+    answers = dispatcher.run([job(0.1, circuit) for circuit in circuits[:200]])
+    for circuit in circuits[100:]:
+        dispatcher.register(circuit)
+    with pytest.raises(InputError, match="register"):
+        dispatcher.run([job(0.1, circuits[0])])
+    assert len(list(answers)) == 200, "though the first half has been forgotten, and more than an actor keeps"
+    assert len(list(dispatcher.run([job(0.1, circuit) for circuit in circuits[100:]]))) == 200
+    dispatcher.close()
 
 
 INTERRUPTED = """
