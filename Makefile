@@ -23,7 +23,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help install train test lint ui lock clean always
+.PHONY: help install train test chaos lint ui lock clean always
 
 help: ## List the targets
 	@echo "qfleet: train variational quantum circuits on a fleet of Ray actors"
@@ -38,14 +38,16 @@ install: $(STAMP) ## Create .venv with qfleet and the pinned versions of all it 
 train: $(STAMP) ## Train the default model: breast cancer, 8 qubits, 2 layers
 	@$(BIN)/qfleet train $(CONFIG) $(ARGS)
 
-# First all that may run side by side, a file at a time on every core; then, one after the other, what starts Ray or servers.
+# A file at a time on every core; and on one of them, one after the other, what starts Ray or servers (see tests/conftest.py).
 test: $(STAMP) ## Run the tests
 ifdef ARGS
 	@$(BIN)/python -m pytest $(ARGS)
 else
-	@$(BIN)/python -m pytest -m "not alone" --numprocesses auto --dist loadfile
-	@$(BIN)/python -m pytest -m alone
+	@$(BIN)/python -m pytest -m "not chaos" --numprocesses auto --dist loadscope --no-loadscope-reorder
 endif
+
+chaos: $(STAMP) ## Strike whole trainings at random: SCHEDULES=50 FIRST=0
+	@CHAOS_SCHEDULES=$(SCHEDULES) CHAOS_FIRST=$(FIRST) $(BIN)/python -m pytest -m chaos -o faulthandler_timeout=0 tests/chaos $(ARGS)
 
 lint: $(STAMP) ## Check style, format and types
 	@$(BIN)/ruff check .

@@ -7,9 +7,15 @@ running cluster is joined, no tracking server is written to, no paid provider is
 from __future__ import annotations
 
 import atexit
+import functools
 import os
+import re
 import shutil
 import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
 
 _REMOVED = (
     "CIRQ_IONQ_API_KEY",
@@ -56,3 +62,33 @@ def _make_hermetic() -> None:
 
 
 _make_hermetic()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked `alone` come first: with several workers they are one worker's for most of the time."""
+    items.sort(key=lambda item: item.get_closest_marker("alone") is None)
+
+
+@functools.cache
+def _alone(path: Path) -> tuple[bool, frozenset[str]]:
+    """Whether all tests of a file are marked `alone`, and else the names of those that are."""
+    text = path.read_text()
+    names = re.findall(r"^@pytest\.mark\.alone$.*?^def (test_\w+)", text, re.MULTILINE | re.DOTALL)
+    return re.search(r"^pytestmark = .*\balone\b", text, re.MULTILINE) is not None, frozenset(names)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With several workers (pytest-xdist): all tests marked `alone` go to one of them, the others file by file.
+
+    Decided from the text of the files: who schedules has names of tests, and not their marks.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file, _, test = nodeid.partition("::")
+            is_whole_file, names = _alone(config.rootpath / file)
+            return "alone" if is_whole_file or test.partition("[")[0] in names else file
+
+    return Scheduling(config, log)
