@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -65,7 +66,10 @@ class JsonLog:
         self._owned: TextIO | None = None
         if isinstance(target, Path):
             target.parent.mkdir(parents=True, exist_ok=True)
+            is_torn = _ends_in_mid_line(target)
             self._owned = target = target.open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
+            if is_torn:
+                target.write("\n")
         self._stream = target
         _tap.add(self)
 
@@ -194,3 +198,12 @@ def _has_handlers_below_ours(name: str) -> bool:
 
 
 _tap = _Tap()
+
+
+def _ends_in_mid_line(path: Path) -> bool:
+    """Whether whoever wrote the file last was killed in the middle of a line."""
+    if not path.exists() or path.stat().st_size == 0:
+        return False
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() != b"\n"

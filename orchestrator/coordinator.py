@@ -293,14 +293,18 @@ class _Sent:
         by_id = self._by_id
         answers: _Answers = []
         failed: dict[str, FailedJob] = {}
-        for result in self._results:
-            job = by_id.get(result.job_id)
-            if job is None:
-                raise ExecutionError(f"a worker answered for job {result.job_id}, which was not sent")
-            if isinstance(result, FailedJob):
-                failed[result.job_id] = result
-                continue
-            answers.append((job, check_result(job, result, self._n_paulis)))
+        try:
+            for result in self._results:
+                job = by_id.get(result.job_id)
+                if job is None:
+                    raise ExecutionError(f"a worker answered for job {result.job_id}, which was not sent")
+                if isinstance(result, FailedJob):
+                    failed[result.job_id] = result
+                    continue
+                answers.append((job, check_result(job, result, self._n_paulis)))
+        except BaseException:
+            self.close()
+            raise
         return answers, failed
 
     def close(self) -> None:

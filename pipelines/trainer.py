@@ -186,7 +186,7 @@ class Trainer:
         started = time.perf_counter()
         self._seconds.clear()
         self._stopped_by = self._latency = self._reconciliation = self._read_spending = None
-        with Interrupts(is_safe=lambda: True), disk_told(), ExitStack() as stack:
+        with Interrupts(is_safe=lambda: True), disk_told(self._how_to_go_on), ExitStack() as stack:
             display = make_progress(quiet=self._progress is False)
             stack.callback(display.stop)
             is_new = self._folder is None
@@ -203,53 +203,69 @@ class Trainer:
             if folder.is_finished and state.is_finished:
                 return self._finished(run, folder, state, started)
             leaving = stack.enter_context(ExitStack())  # what comes after everything else has been closed
-            watch = stack.enter_context(Watch(folder, run, state.totals, log_file))
-            display = watch.beside(display, f"qfleet · {folder.name}", headline(run))
-            for note in _notes(run, state, problems):
-                display.message(note)
-            tracker = start_tracker(folder, run, display.message)
-            stack.callback(tracker.close)
             saving = Checkpointing(checkpoints, run.config.checkpoint)
-            active = _Active(run, folder, state, display, tracker, saving, stack, leaving, watch)
-            try:
-                metrics = self._run(active)
-            except BaseException as error:
-                is_interrupt = isinstance(error, KeyboardInterrupt)
-                tracked = _save(active, "KILLED" if is_interrupt else "FAILED")
-                if not is_interrupt:
-                    self._after_failure(active, error, is_new)
-                    raise
-                self._seconds["total"] = time.perf_counter() - started
-                result = self._result(run, folder, state, _best_metrics(state), tracked)
-                raise TrainingInterrupted(folder.name, state.step, result) from None
-            with self._phase("log"):
-                display.phase("logging the rest to MLflow")
-                tracked = tracker.finish("FINISHED")
-            self._seconds["total"] = time.perf_counter() - started
-            result = self._result(run, folder, state, metrics, tracked)
-            if self._stopped_by is None:  # else it can be resumed with more money
-                folder.write_json("result.json", result.to_json())
-            ended = FINISHED if self._stopped_by is None else STOPPED
-            watch.end(ended, self._stopped_by or "", state.totals)
-            if not tracked.is_complete:
-                display.message(tracked.message)
-            return result
+            with self._telling_how_to_go_on(folder, state, saving, leaving, is_new):
+                watch = stack.enter_context(Watch(folder, run, state.totals, log_file))
+                display = watch.beside(display, f"qfleet · {folder.name}", headline(run))
+                for note in _notes(run, state, problems):
+                    display.message(note)
+                tracker = start_tracker(folder, run, display.message)
+                stack.callback(tracker.close)
+                return self._trained(
+                    _Active(run, folder, state, display, tracker, saving, stack, leaving, watch), started
+                )
 
-    def _after_failure(self, active: _Active, error: BaseException, is_new: bool) -> None:
-        """Say how to go on; a new run that has not done a step leaves no folder."""
-        how = qfleet_command("resume", active.folder.handle)
-        if active.state.step or has_book(active.folder):
-            saved = (
-                "The state is saved." if active.saving.has(active.state) else "What was saved last stands."
-            )
+    def _trained(self, active: _Active, started: float) -> TrainingResult:
+        """Train, with the state saved whatever happens, and the result written."""
+        run, folder, state, display = active.run, active.folder, active.state, active.display
+        try:
+            metrics = self._run(active)
+        except BaseException as error:
+            is_interrupt = isinstance(error, KeyboardInterrupt)
+            tracked = _save(active, "KILLED" if is_interrupt else "FAILED")
+            if not is_interrupt:
+                raise
+            self._seconds["total"] = time.perf_counter() - started
+            result = self._result(run, folder, state, _best_metrics(state), tracked)
+            raise TrainingInterrupted(folder.name, state.step, result) from None
+        with self._phase("log"):
+            display.phase("logging the rest to MLflow")
+            tracked = active.tracker.finish("FINISHED")
+        self._seconds["total"] = time.perf_counter() - started
+        result = self._result(run, folder, state, metrics, tracked)
+        if self._stopped_by is None:  # else it can be resumed with more money
+            folder.write_json("result.json", result.to_json())
+        ended = FINISHED if self._stopped_by is None else STOPPED
+        active.watch.end(ended, self._stopped_by or "", state.totals)
+        if not tracked.is_complete:
+            display.message(tracked.message)
+        return result
+
+    def _how_to_go_on(self) -> str | None:
+        return None if self._folder is None else qfleet_command("resume", self._folder.handle)
+
+    @contextmanager
+    def _telling_how_to_go_on(
+        self, folder: RunFolder, state: TrainState, saving: Checkpointing, leaving: ExitStack, is_new: bool
+    ) -> Iterator[None]:
+        """Have a failure say how to go on; a new run that has not done a step leaves no folder."""
+        try:
+            yield
+        except TrainingInterrupted:
+            raise
+        except Exception as error:
+            how = qfleet_command("resume", folder.handle)
+            if is_new and not state.step and not has_book(folder):
+                leaving.callback(shutil.rmtree, folder.path, ignore_errors=True)
+                self._folder = None
+                raise
+            saved = "The state is saved." if saving.has(state) else "What was saved last stands."
             error.add_note(f"{saved} Continue with: {how}")
             spending = self._spending_now()
             held = None if spending is None else spending.held_text(how)
             if held is not None:
                 error.add_note(held)
-        elif is_new:
-            active.leaving.callback(shutil.rmtree, active.folder.path, ignore_errors=True)
-            self._folder = None
+            raise
 
     def _finished(
         self, run: PreparedRun, folder: RunFolder, state: TrainState, started: float

@@ -42,6 +42,7 @@ class HeadWatch:
         self._listens = listens or _listens
         self._now = now
         self._silent_since: float | None = None
+        self._asked_at = 0.0
 
     @staticmethod
     def of_this_cluster() -> HeadWatch:
@@ -61,8 +62,9 @@ class HeadWatch:
             self._silent_since, self.is_lost = None, False
             return True
         since = self._silent_since  # other threads ask as well
-        if since is None:
+        if since is None or asked_at - self._asked_at > self._patience_seconds:  # nobody has asked for long
             since = self._silent_since = asked_at
+        self._asked_at = asked_at
         self.is_lost = self._now() - since >= self._patience_seconds
         if self.is_lost:
             raise FleetError(

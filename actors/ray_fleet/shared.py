@@ -352,8 +352,11 @@ class SharedFleet:
     def _beat(self, every_seconds: float) -> None:
         """Tell the fleet that this process lives, whatever its main thread does."""
         while not self._closing.wait(every_seconds):
-            with suppress(Exception):  # what is wrong will be met, and told, by the next call that matters
-                self._server.renew.remote(self._client, self._withdrawn())
+            numbers = self._withdrawn()
+            try:
+                answer_of(self._server.renew.remote(self._client, numbers))
+            except Exception:  # what is wrong will be met, and told, by the next call that matters
+                self._abandoned.extend(numbers)  # unread jobs that go on could cost money
 
     def _call(self, method: str, *arguments: Any) -> Any:
         """What the server answers; a broken connection is waited for.

@@ -68,7 +68,7 @@ class Theatre:
         figures.n_circuits_lost = calm["circuits"] - outcome["circuits"]
         self._check_ledger(one, folder, before, calm, figures)
         if server is not None:
-            self._check_tracked(folder, outcome, server)
+            self._check_tracked(one, folder, outcome, server)
         return figures
 
     def _check_ledger(
@@ -87,12 +87,14 @@ class Theatre:
                 assert book.unfinished() == []
                 assert book.totals().spent == billed
 
-    def _check_tracked(self, folder: Path, outcome: dict[str, Any], server: MlflowServer) -> None:
+    def _check_tracked(
+        self, one: Schedule, folder: Path, outcome: dict[str, Any], server: MlflowServer
+    ) -> None:
         """The server has every step once; what it lacked when the run ended, it gets now."""
         server.wait()
-        again = Driver(
-            folder, self._environment | {"RAY_ADDRESS": self._nodes.address}, ["resume", RUN, "--json"], 99
-        )
+        environment = self._environment | {"RAY_ADDRESS": self._nodes.address}
+        money = ["--yes-spend", "1e6"] if one.workload.is_paid else []
+        again = Driver(folder, environment, ["resume", RUN, *money, "--json"], 99)
         assert again.wait() == 0, again.errors.decode()[-3000:]
         told = json.loads(again.output.decode().strip().splitlines()[-1])
         for name in ("train/loss", "circuits/total"):

@@ -106,3 +106,15 @@ def test_a_cluster_that_could_not_be_joined_is_not_ours_to_end(monkeypatch: pyte
         connection.connect(f"127.0.0.1:{port}")
     monkeypatch.setattr(ray, "is_initialized", lambda: True)  # by somebody else, later on
     assert not connection.connect(None).is_ours
+
+
+def test_two_silences_far_apart_are_not_one(head: Head) -> None:
+    """Nobody asked in between: between two runs a process may rest for hours."""
+    watch = watch_on(head)
+    head.is_there = False
+    assert not watch.answers()
+    head.time = 3600.0
+    assert not watch.answers()
+    head.time += 15.0
+    with pytest.raises(FleetError):
+        watch.answers()

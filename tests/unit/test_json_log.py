@@ -154,3 +154,13 @@ def test_what_has_been_shown_is_not_repeated(caplog: pytest.LogCaptureFixture) -
         LOGGER.error("new")
     assert caplog.messages == ["new"]
     assert len(lines_of(stream)) == 2
+
+
+def test_a_line_that_was_torn_takes_no_other_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "run.log"
+    path.write_text('{"message": "whole"}\n{"messa')
+    with JsonLog(path):
+        LOGGER.warning("after")
+    whole, torn, after = path.read_text().splitlines()
+    assert (json.loads(whole)["message"], torn) == ("whole", '{"messa')
+    assert json.loads(after)["message"] == "after"

@@ -111,17 +111,24 @@ def test_a_disk_that_is_full_when_all_is_done_leaves_a_run_that_is_finished_by_r
 ) -> None:
     with disk("result.json") as full:
         full.is_full = True
-        with pytest.raises(StorageError, match="make room, then resume"):
+        with pytest.raises(StorageError, match="make room, then resume") as caught:
             Trainer(config_in(tmp_path), progress=False).fit()
+        assert "qfleet resume" in "".join(caught.value.__notes__)
     resumed = Trainer.resume("full", directory=str(tmp_path / "runs"), progress=False).fit()
     assert (resumed.metrics, resumed.totals) == (calm.metrics, calm.totals)
 
 
+def test_a_disk_that_is_full_before_anything_begins_says_how_to_go_on_too() -> None:
+    with pytest.raises(StorageError) as caught, disk_told(lambda: "qfleet resume r"):
+        raise OSError(errno.EFBIG, "File too large")
+    assert caught.value.__notes__ == ["Continue with: qfleet resume r"]
+
+
 def test_other_errors_are_left_as_they_are() -> None:
-    with pytest.raises(FileNotFoundError), disk_told():
+    with pytest.raises(FileNotFoundError), disk_told(lambda: None):
         raise FileNotFoundError(errno.ENOENT, "no such file", "data.csv")
     error = OSError(errno.EDQUOT, "quota", "x")
     error.add_note("what to do")
-    with pytest.raises(StorageError) as caught, disk_told():
+    with pytest.raises(StorageError) as caught, disk_told(lambda: None):
         raise error
     assert caught.value.__notes__ == ["what to do"]
