@@ -212,11 +212,15 @@ def choose_rule(config: TrainingConfig, capabilities: Capabilities) -> GradientR
 
 
 def build_dispatcher(
-    fleet: FleetConfig, backend: Backend, report: Callable[[str], None] | None = None
+    fleet: FleetConfig,
+    backend: Backend,
+    report: Callable[[str], None] | None = None,
+    title: str | None = None,
 ) -> Dispatcher:
     """The configured dispatcher, its workers started.
 
     Args:
+        title: how the status of a named fleet calls this client; None: by its process.
         report: told in words what the fleet waits for, where the cluster has no room for all of it; None: nobody.
 
     Raises:
@@ -231,7 +235,7 @@ def build_dispatcher(
         from actors.ray_fleet.shared import SharedFleet
 
         assert fleet.name is not None
-        return SharedFleet(fleet.name, backend, address=fleet.address)
+        return SharedFleet(fleet.name, backend, address=fleet.address, title=title)
     from actors.ray_fleet import RayFleet
 
     def on_event(event: FleetEvent) -> None:
@@ -289,9 +293,14 @@ def build_coordinator(
     backend: Backend,
     failures: FailurePolicy | None = None,
     report: Callable[[str], None] | None = None,
+    title: str | None = None,
 ) -> Coordinator:
-    """A coordinator over a started dispatcher; `failures`: what follows failed jobs, None: the end; `report`: as of `build_dispatcher`."""
-    dispatcher = build_dispatcher(fleet, backend, report)
+    """A coordinator over a started dispatcher.
+
+    Args:
+        failures: what follows failed jobs; None: the end. report, title: as of `build_dispatcher`.
+    """
+    dispatcher = build_dispatcher(fleet, backend, report, title)
     return Coordinator(dispatcher, backend.capabilities, fleet.job_seconds, failures)
 
 

@@ -310,7 +310,9 @@ class Trainer:
             )
             with warming_up(backend, run.task.model.measured, run.config.backend.shots, display.message):
                 failures = failure_policy(run.config, GivenUpFile(active.folder.path))
-                coordinator = build_coordinator(run.config.fleet, backend, failures, active.watch.waits)
+                coordinator = build_coordinator(
+                    run.config.fleet, backend, failures, active.watch.waits, active.folder.name
+                )
             dispatcher = coordinator.dispatcher
             active.watch.watch(dispatcher)
             active.stack.callback(dispatcher.close)

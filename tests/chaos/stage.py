@@ -228,7 +228,10 @@ class Stage:
 
     def _note_lost_actors(self) -> None:
         for path in self.folder.glob("fleet-*.jsonl"):
-            told = [json.loads(line) for line in path.read_text().splitlines()]
+            whole = path.read_text().rpartition("\n")[
+                0
+            ]  # whoever wrote it may have been killed in the middle of a line
+            told = [json.loads(line) for line in whole.splitlines()]
             self.figures.n_actors_lost += sum(event["kind"] == "lost" for event in told)
 
     # What strikes it
