@@ -71,8 +71,8 @@ def calm(
             (folder / "config.toml").write_text("")
             arguments = ["train", "config.toml", *workload.arguments("fleet.dispatcher=serial"), "--json"]
             driver = Driver(folder, environment, arguments, 0)
-            assert driver.wait() == 0, driver.errors.decode()[-3000:]
-            found[workload.name] = json.loads(driver.output.decode().strip().splitlines()[-1])
+            assert driver.wait() == 0, driver.errors[-3000:]
+            found[workload.name] = json.loads(driver.output.strip().splitlines()[-1])
             assert found[workload.name]["steps"] == workload.n_steps
         return found[workload.name]
 

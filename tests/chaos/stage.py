@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import resource
 import signal
+import subprocess
 import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pipelines.tracking.journal import read_points
-from tests.chaos.driver import MODULES, drive
+from tests.chaos.driver import note_events
 from tests.chaos.nodes import ACTOR, BOOK, Nodes, is_alive, wait_until
 from tests.chaos.schedules import Schedule, Strike
 from tests.chaos.workloads import RUN
+from tests.command import Command
 
 SECONDS = 150.0
 """Longest wait for anything; a run that hangs is no clean stop."""
@@ -27,61 +28,34 @@ TYPED = {"BookError", "CheckpointError", "FleetError", "ExecutionError", "Storag
 """What a driver may stop with."""
 
 
-class Driver:
-    """A process that drives a run by the command line; `output` and `errors` are what it has printed."""
+class Driver(Command):
+    """A process that drives a run by the command line."""
 
     def __init__(self, folder: Path, environment: dict[str, str], arguments: list[str], number: int) -> None:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(MODULES)
-        self.output, self.errors = bytearray(), bytearray()
-        self._readers = []
-        ends = []
-        for text in (self.output, self.errors):
-            ours, theirs = context.Pipe(duplex=False)
-            ends.append(theirs)
-            self._readers.append(threading.Thread(target=_read, args=(ours, text), daemon=True))
-        events = folder / f"fleet-{number}.jsonl"
-        self._process = context.Process(target=drive, args=(folder, environment, arguments, events, *ends))
-        self._process.start()
-        for end in ends:
-            end.close()
-        for reader in self._readers:
-            reader.start()
-        assert self._process.pid is not None
-        self.pid = self._process.pid
+        noting = partial(note_events, folder / f"fleet-{number}.jsonl")
+        super().__init__(folder, arguments, environment, noting)
 
     @property
     def is_running(self) -> bool:
         """Whether it has not ended."""
-        return self._process.is_alive()
+        return self.poll() is None
 
-    def wait(self) -> int:
+    def wait(self, timeout: float | None = SECONDS) -> int:
         """Its exit code."""
-        self._process.join(SECONDS)
-        if self._process.exitcode is None:
-            os.kill(self.pid, signal.SIGUSR1)  # where it stands, on its stderr
+        try:
+            code = super().wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.send_signal(signal.SIGUSR1)  # where it stands, on its stderr
             time.sleep(1.0)
             self.kill()
-            raise AssertionError(f"the driver hangs: {self.errors.decode()[-3000:]}")
-        for reader in self._readers:
-            reader.join(5.0)
-        return self._process.exitcode
+            raise AssertionError(f"the driver hangs: {self.errors[-3000:]}") from None
+        self.read(5.0)
+        return code
 
     def kill(self) -> None:
-        """SIGKILL."""
-        os.kill(self.pid, signal.SIGKILL)
-        self._process.join()
-
-
-def _read(end: Connection, into: bytearray) -> None:
-    while True:
-        try:
-            data = os.read(end.fileno(), 1 << 16)
-        except OSError:
-            return
-        if not data:
-            return
-        into += data
+        """SIGKILL, and its end."""
+        super().kill()
+        super().wait(SECONDS)
 
 
 @dataclass
@@ -195,18 +169,18 @@ class Stage:
             self._begin()
 
     def _check_clean_stop(self, driver: Driver) -> None:
-        told = driver.output.decode().strip()
-        assert driver.wait() == 1, driver.errors.decode()[-3000:]
+        told = driver.output.strip()
+        assert driver.wait() == 1, driver.errors[-3000:]
         error = json.loads(told.splitlines()[-1])["error"]
-        assert error["type"] in TYPED, f"{error}\n{driver.errors.decode()[-3000:]}"
+        assert error["type"] in TYPED, f"{error}\n{driver.errors[-3000:]}"
         assert "qfleet resume" in error["message"], error
         self.figures.n_clean_stops += 1
 
     def _ended(self) -> dict[str, Any]:
         while (code := self._running().wait()) != 0:
-            assert code in (1, -signal.SIGKILL), self._running().errors.decode()[-3000:]
+            assert code in (1, -signal.SIGKILL), self._running().errors[-3000:]
             self._resume()
-        return dict(json.loads(self._running().output.decode().strip().splitlines()[-1]))
+        return dict(json.loads(self._running().output.strip().splitlines()[-1]))
 
     def _reach(self, step: int) -> None:
         """Wait until the run has done so many steps."""
@@ -292,7 +266,7 @@ class Stage:
 
     def _stopped(self) -> None:
         """The driver cannot go on, and says so."""
-        assert self._running().wait() == 1, self._running().errors.decode()[-3000:]
+        assert self._running().wait() == 1, self._running().errors[-3000:]
         self._resume()
 
     def _strike_head(self, strike: Strike) -> None:
@@ -300,7 +274,7 @@ class Stage:
         self._one_of(ACTOR, strike.draw)
         self._nodes.kill_all()
         began = time.monotonic()
-        assert self._running().wait() == 1, self._running().errors.decode()[-3000:]
+        assert self._running().wait() == 1, self._running().errors[-3000:]
         assert time.monotonic() - began < 45.0
         self._nodes.restart()
         self._resume()

@@ -95,8 +95,8 @@ class Theatre:
         environment = self._environment | {"RAY_ADDRESS": self._nodes.address}
         money = ["--yes-spend", "1e6"] if one.workload.is_paid else []
         again = Driver(folder, environment, ["resume", RUN, *money, "--json"], 99)
-        assert again.wait() == 0, again.errors.decode()[-3000:]
-        told = json.loads(again.output.decode().strip().splitlines()[-1])
+        assert again.wait() == 0, again.errors[-3000:]
+        told = json.loads(again.output.strip().splitlines()[-1])
         for name in ("train/loss", "circuits/total"):
             points = fetch_metrics(server.uri, told["run_id"])[name]
             assert sorted(point.step for point in points) == list(range(1, outcome["steps"] + 1)), name

@@ -11,8 +11,6 @@ from pipelines.trainer import Trainer
 
 RUN = "paid"
 SPEND_USD = 1e6
-MODULES = ["tests.integration.paid_driver", "actors.ionq.session", "cirq_ionq", "pipelines.plots"]
-"""What a process of the forkserver has imported before it begins."""
 OVERRIDES = [
     "data.name=iris", "data.n_components=4", "data.max_samples=24", "loss.name=mse", "model.n_qubits=4", "model.n_layers=1",
     "run.epochs=2", "run.batch_size=5", "run.max_steps=3", "checkpoint.every_steps=1", "backend.name=ionq",

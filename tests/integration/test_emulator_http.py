@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -24,6 +21,7 @@ from actors.ionq.emulator.faults import FaultPlan
 from actors.ionq.emulator.simulation import Simulation
 from orchestrator.costs.catalogue import Catalogue
 from orchestrator.errors import ConfigError
+from tests.command import start_command
 
 ROOT = Path(__file__).parents[2]
 FIELDS = {
@@ -453,17 +451,13 @@ def test_the_command_serves_until_it_is_interrupted(tmp_path: Path) -> None:
         "--noise",
         "aria-1",
     ]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.cli", "emulator", *options, "--json"],
-        cwd=ROOT,
-        env={**os.environ, "QFLEET_TEST_KEY": "hunter2"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stderr is not None
-        url = process.stderr.readline().strip()
+    key = {"QFLEET_TEST_KEY": "hunter2"}
+    with start_command(ROOT, "emulator", *options, "--json", environment=key) as process:
+        deadline = time.monotonic() + 60
+        while "\n" not in process.errors:
+            assert time.monotonic() < deadline, "it does not say where it listens"
+            time.sleep(0.01)
+        url = process.errors.partition("\n")[0].strip()
         headers = {"Authorization": "apiKey hunter2"}
         statuses = [
             requests.post(f"{url}/v0.4/jobs", json=body(), headers=headers, timeout=60) for _ in range(2)
@@ -477,8 +471,6 @@ def test_the_command_serves_until_it_is_interrupted(tmp_path: Path) -> None:
         assert all(abs(1000 * value - round(1000 * value)) < 1e-9 for value in found.values())  # noisy: shots
         process.send_signal(signal.SIGINT)
         printed, words = process.communicate(timeout=60)
-    finally:
-        process.kill()
     assert process.returncode == 0
     assert json.loads(printed)["jobs_accepted"] == 1
     assert "1 jobs accepted (0 duplicates), 1 completed" in words

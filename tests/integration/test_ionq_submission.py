@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import random
 import threading
 import time
@@ -26,6 +25,7 @@ from actors.ionq.errors import (
 )
 from actors.ionq.submission import Patience, Submission, Submitter
 from actors.ionq.transport import Limits
+from tests.command import forking
 from tests.integration import ionq_worker
 from tests.integration.scripted_ionq import KEY, Fault, ScriptedIonQ, body_of, refuse
 
@@ -213,8 +213,7 @@ def test_killed_at_any_instant_and_resumed(server: ScriptedIonQ, tmp_path: Path)
     server.page_size = 1000
     server.latency = 0.03  # most kills fall between the acceptance of a job and its answer
     rng = random.Random(5)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.integration.ionq_worker"])
+    context = forking()
     n_killed = 0
     while True:
         process = context.Process(target=ionq_worker.work, args=(server.url, tmp_path))

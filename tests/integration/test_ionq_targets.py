@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import multiprocessing.dummy
 import os
 import shutil
@@ -32,7 +31,8 @@ from orchestrator.planning.noise_keys import noise_keys
 from orchestrator.planning.plan import EvaluationPlan
 from pipelines.replay import replay
 from pipelines.result import TrainingResult, params_sha256
-from tests.integration.paid_driver import MODULES, RUN, continue_or_begin, drive
+from tests.command import forking
+from tests.integration.paid_driver import RUN, continue_or_begin, drive
 
 ARIA, FORTE = "qpu.aria-1", "qpu.forte-1"
 POOL = ["backend.target=simulator", f"backend.targets=['{ARIA}', '{FORTE}']"]
@@ -161,8 +161,7 @@ def test_what_is_under_way_is_asked_of_nobody_else(tmp_path: Path) -> None:
 def test_a_killed_run_pays_nothing_twice_and_keeps_what_was_answered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start = multiprocessing.get_context("forkserver")
-    start.set_forkserver_preload(MODULES)
+    start = forking()
     settings = EmulatorSettings(queues={ARIA: 0.1, FORTE: 0.2})
     book = tmp_path / "runs" / RUN / "submissions.jsonl"
     overrides = [*POOL, "backend.jobs_in_flight=2"]

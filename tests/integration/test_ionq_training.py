@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import multiprocessing
 import os
 import random
 import shutil
@@ -33,7 +32,8 @@ from orchestrator.planning.plan import EvaluationPlan
 from pipelines.quote import quote
 from pipelines.result import TrainingResult, params_sha256
 from pipelines.run_setup import prepare_run
-from tests.integration.paid_driver import MODULES, RUN, config_in, continue_or_begin, drive
+from tests.command import forking, start_command
+from tests.integration.paid_driver import RUN, config_in, continue_or_begin, drive
 
 KEY = "ionq-key-of-the-storm-4711"
 NOISE = ["backend.target=simulator", "backend.noise=aria-1"]
@@ -122,8 +122,7 @@ def test_twenty_kills_change_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calm: dict[str, TrainingResult]
 ) -> None:
     rng = random.Random(5)
-    start = multiprocessing.get_context("forkserver")
-    start.set_forkserver_preload(MODULES)
+    start = forking()
     book = tmp_path / "runs" / RUN / "submissions.jsonl"
     with Emulator(EmulatorSettings(queue_seconds=0.1)) as emulator:
         monkeypatch.setenv("IONQ_REMOTE_HOST", emulator.url)
@@ -254,15 +253,8 @@ def test_an_interrupt_ends_a_paid_step_at_once(
     clock = VirtualClock()
     with Emulator(EmulatorSettings(clock=clock, queue_seconds=3600.0)) as emulator:
         monkeypatch.setenv("IONQ_REMOTE_HOST", emulator.url)
-        command = [
-            sys.executable,
-            "-m",
-            "pipelines.train",
-            str(written(config_in(tmp_path), tmp_path)),
-            "--yes-spend",
-            "1e6",
-        ]
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        config = str(written(config_in(tmp_path), tmp_path))
+        process = start_command(tmp_path, "train", config, "--yes-spend", "1e6")
         wait_for(lambda: emulator.totals()["jobs_accepted"] == 9)  # all of the first step
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=10)

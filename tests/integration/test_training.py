@@ -20,6 +20,7 @@ from orchestrator.errors import CheckpointError, FleetError
 from pipelines import Callback, Trainer, TrainingInterrupted
 from pipelines.report import summary
 from pipelines.run_setup import prepare_run
+from tests.command import Command, run_command, start_command
 
 pytestmark = pytest.mark.alone
 
@@ -37,6 +38,11 @@ QUICK = [
 
 def qfleet(folder: Path, *arguments: str, expect: int = 0) -> dict:
     """Run the command in `folder` and return the JSON object it prints last."""
+    return printed(run_command(folder, *arguments, "--json", expect=expect).stdout)
+
+
+def new_qfleet(folder: Path, *arguments: str) -> dict:
+    """The same in a new interpreter, as a user starts it: with imports of its own, and another order of sets."""
     done = subprocess.run(
         [sys.executable, "-m", "pipelines.cli", *arguments, "--json"],
         cwd=folder,
@@ -45,8 +51,13 @@ def qfleet(folder: Path, *arguments: str, expect: int = 0) -> dict:
         timeout=240,
         check=False,
     )
-    assert done.returncode == expect, done.stderr[-3000:]
-    lines = done.stdout.strip().splitlines()
+    assert done.returncode == 0, done.stderr[-3000:]
+    return printed(done.stdout)
+
+
+def printed(stdout: str) -> dict:
+    """The JSON object, which is all that is printed there."""
+    lines = stdout.strip().splitlines()
     assert len(lines) == 1, "stdout is for the JSON object alone"
     return json.loads(lines[-1])
 
@@ -63,7 +74,9 @@ def quick_config(tmp_path: Path, *overrides: str) -> TrainingConfig:
 def default_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
     """The default job, whole, on two actors with MLflow in the folder: what `make train` runs."""
     folder = tmp_path_factory.mktemp("default")
-    return folder, qfleet(folder, "train", str(CONFIGS / "breast_cancer.toml"), "--set", "run.name=default")
+    return folder, new_qfleet(
+        folder, "train", str(CONFIGS / "breast_cancer.toml"), "--set", "run.name=default"
+    )
 
 
 def test_the_default_job_learns(default_run: tuple[Path, dict]) -> None:
@@ -240,17 +253,6 @@ def test_killed_actors_lose_nothing(tmp_path: Path, local_ray: None) -> None:
     assert disturbed.metrics == calm.metrics
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen:
-    """The command, started in `folder`."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "pipelines.cli", *arguments, "--json"],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-
-
 SLOW = [
     "gradient.rule=parameter_shift",
     "backend.shots=500",
@@ -262,19 +264,40 @@ def _sets(overrides: list[str]) -> list[str]:
     return [word for override in overrides for word in ("--set", override)]
 
 
+OFTEN_KILLED = _sets([*QUICK, "run.epochs=3", "gradient.rule=parameter_shift", "backend.shots=50"])
+INTERRUPTED = _sets([*QUICK, "fleet.dispatcher=serial", "checkpoint.every_steps=1000", *SLOW])
+
+
+@pytest.fixture(scope="module")
+def never_killed(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """The undisturbed run of `OFTEN_KILLED`."""
+    serial = _sets(["run.name=calm", "fleet.dispatcher=serial"])
+    config = str(CONFIGS / "breast_cancer.toml")
+    return new_qfleet(tmp_path_factory.mktemp("calm"), "train", config, *OFTEN_KILLED, *serial)
+
+
+@pytest.fixture(scope="module")
+def never_interrupted(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """The undisturbed run of `INTERRUPTED`."""
+    config = str(CONFIGS / "breast_cancer.toml")
+    return new_qfleet(
+        tmp_path_factory.mktemp("calm"), "train", config, *INTERRUPTED, "--set", "run.name=calm"
+    )
+
+
 @pytest.mark.parametrize(("dispatcher", "n_kills"), [("serial", 4), ("ray", 1)])
-def test_sigkill_of_the_driver_at_random_moments(dispatcher: str, n_kills: int, tmp_path: Path) -> None:
+def test_sigkill_of_the_driver_at_random_moments(
+    dispatcher: str, n_kills: int, tmp_path: Path, never_killed: dict
+) -> None:
     """Kill, resume, kill again ... at seeded moments: the end is the undisturbed run's bits."""
     config = str(CONFIGS / "breast_cancer.toml")
-    common = _sets([*QUICK, "run.epochs=3", "gradient.rule=parameter_shift", "backend.shots=50"])
-    calm = qfleet(tmp_path, "train", config, *common, *_sets(["run.name=calm", "fleet.dispatcher=serial"]))
     often = [
         "run.name=stormy",
         "checkpoint.every_steps=1",
         "tracking.enabled=true",
         f"fleet.dispatcher={dispatcher}",
     ]
-    process = start(tmp_path, "train", config, *common, *_sets(often))
+    process = start_command(tmp_path, "train", config, *OFTEN_KILLED, *_sets(often), "--json")
     moments = random.Random(5)
     kills = 0
     while kills < n_kills and _progressed(process, tmp_path / "runs" / "stormy" / "checkpoints"):
@@ -282,17 +305,17 @@ def test_sigkill_of_the_driver_at_random_moments(dispatcher: str, n_kills: int, 
         process.kill()
         process.wait()
         kills += 1
-        process = start(tmp_path, "resume", "stormy")
+        process = start_command(tmp_path, "resume", "stormy", "--json")
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 0
     stormy = json.loads(out)
     assert kills >= min(n_kills, 2), "the run was over before it could be struck"
     _assert_logged_once(stormy)
     for key in ("params_sha256", "best_params_sha256", "metrics", "circuits", "shots", "steps"):
-        assert stormy[key] == calm[key], key
+        assert stormy[key] == never_killed[key], key
 
 
-def _progressed(process: subprocess.Popen, checkpoints: Path) -> bool:
+def _progressed(process: Command, checkpoints: Path) -> bool:
     """Wait for a checkpoint that was not there; False if the process ended first."""
     before = _newest(checkpoints)
     deadline = time.monotonic() + 60
@@ -322,11 +345,10 @@ def _newest(checkpoints: Path) -> str:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupt_saves_and_resumes(number: signal.Signals, tmp_path: Path) -> None:
+def test_interrupt_saves_and_resumes(number: signal.Signals, tmp_path: Path, never_interrupted: dict) -> None:
+    calm = never_interrupted
     config = str(CONFIGS / "breast_cancer.toml")
-    common = _sets([*QUICK, "fleet.dispatcher=serial", "checkpoint.every_steps=1000", *SLOW])
-    calm = qfleet(tmp_path, "train", config, *common, "--set", "run.name=calm")
-    process = start(tmp_path, "train", config, *common, "--set", "run.name=cut")
+    process = start_command(tmp_path, "train", config, *INTERRUPTED, "--set", "run.name=cut", "--json")
     journal = tmp_path / "runs" / "cut" / "metrics.jsonl"
     deadline = time.monotonic() + 60
     while (not journal.is_file() or journal.stat().st_size < 300) and time.monotonic() < deadline:
