@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.tracking.journal import read_points
-from tests.chaos.driver import note_events
+from tests.chaos.driver import prepare
 from tests.chaos.nodes import ACTOR, BOOK, Nodes, is_alive, wait_until
 from tests.chaos.schedules import Schedule, Strike
 from tests.chaos.workloads import RUN
@@ -28,12 +28,17 @@ TYPED = {"BookError", "CheckpointError", "FleetError", "ExecutionError", "Storag
 """What a driver may stop with."""
 
 
+GATE = "gate"
+"""File in a stage's folder: the last step that its drivers may send out."""
+ALL_STEPS = 10**9
+
+
 class Driver(Command):
     """A process that drives a run by the command line."""
 
     def __init__(self, folder: Path, environment: dict[str, str], arguments: list[str], number: int) -> None:
-        noting = partial(note_events, folder / f"fleet-{number}.jsonl")
-        super().__init__(folder, arguments, environment, noting)
+        preparing = partial(prepare, folder / f"fleet-{number}.jsonl", folder / GATE)
+        super().__init__(folder, arguments, environment, preparing)
 
     @property
     def is_running(self) -> bool:
@@ -114,10 +119,13 @@ class Stage:
         for strike in self._schedule.strikes:
             if strike.kind in ("node", "leave"):
                 self._nodes.add()  # beforehand, since it takes longer than many steps
+        gates = [*(strike.step for strike in self._schedule.strikes[1:]), ALL_STEPS]
         try:
+            self._open_gate(self._schedule.strikes[0].step)
             self._begin()
-            for strike in self._schedule.strikes:
+            for strike, gate in zip(self._schedule.strikes, gates, strict=True):
                 self._reach(strike.step)
+                self._open_gate(gate)
                 time.sleep(strike.delay)
                 if not self._running().is_running:  # an earlier strike took a while to be felt
                     self._resume()
@@ -133,6 +141,12 @@ class Stage:
             self.figures.seconds = time.monotonic() - started
 
     # The run
+
+    def _open_gate(self, step: int) -> None:
+        """Let the run go on to the step of the next strike, and wait there: strikes take longer than many steps."""
+        aside = self.folder / f".{GATE}"
+        aside.write_text(str(step))
+        aside.replace(self.folder / GATE)
 
     def _running(self) -> Driver:
         assert self._driver is not None
@@ -169,8 +183,9 @@ class Stage:
             self._begin()
 
     def _check_clean_stop(self, driver: Driver) -> None:
-        told = driver.output.strip()
         assert driver.wait() == 1, driver.errors[-3000:]
+        told = driver.output.strip()
+        assert told, f"the driver ended without a word: {driver.errors[-3000:]}"
         error = json.loads(told.splitlines()[-1])["error"]
         assert error["type"] in TYPED, f"{error}\n{driver.errors[-3000:]}"
         assert "qfleet resume" in error["message"], error

@@ -127,8 +127,8 @@ def test_all_schedules_end_on_the_undisturbed_bits(
         one = schedule(seed)
         try:
             figures = theatre.play(one)
-        except AssertionError as error:
-            failed.append(f"{one}: {error}")
+        except Exception as error:  # the others are played all the same
+            failed.append(f"{one}: {type(error).__name__}: {error}")
             _say(capsys, f"FAILED {failed[-1]}")
             continue
         total.add(figures)
