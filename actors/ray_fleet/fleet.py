@@ -142,6 +142,7 @@ class RayFleet:
         self._resting: set[str] = set()
         self._jobs_retried = 0  # by schedulers before the present one
         self._look_at = 0.0
+        self._has_gap = False  # an actor was lost, and none was asked for in its place yet
         self._is_closed = False
         self._has_started = False
         self._connection = connect(address)
@@ -395,7 +396,7 @@ class RayFleet:
                 self._doubt_circuit(job)
         for given_up in self._scheduler.worker_lost(worker.name, error, time.monotonic()):
             self._give_up(given_up)
-        self._fill_up()
+        self._has_gap = True
 
     def _doubt_circuit(self, number: int | None) -> None:
         """The circuit of a job that got lost may be what is lost, with the node that held it: put it into Ray's store anew."""
@@ -460,16 +461,22 @@ class RayFleet:
         """One turn: wait for something to finish (or for `wake`), take in all that has, send what can be sent."""
         seconds = self._seconds_to_wait()
         ready = finished(self._calls if wake is None else [*self._calls, wake], seconds)
-        if not ready:
-            if not HeadWatch.of_this_cluster().answers():
-                return  # nothing else can be asked of Ray, and nothing is known
-            self._check_alive()
-            if not self._calls and wake is None:  # every actor rests
-                time.sleep(seconds)
         for reference in ready:
             call = self._calls.pop(reference, None)
             if call is not None:  # else dropped together with its worker, a moment ago
                 self._receive(call, fetch(reference))
+        if self._has_gap or not ready:
+            # An actor's loss may be that of the cluster: then Ray ends this process at the next thing that it is asked.
+            if not HeadWatch.of_this_cluster().answers():
+                time.sleep(_SILENCE_SECONDS)
+                return
+            if self._has_gap:
+                self._has_gap = False
+                self._fill_up()
+            if not ready:
+                self._check_alive()
+                if not self._calls and wake is None:  # every actor rests
+                    time.sleep(seconds)
         self._look_around()
         self._send()
 
@@ -628,3 +635,7 @@ class RayFleet:
     def _measure_overhead(self) -> float:
         handles = [worker.handle for worker in self._roster.workers.values() if worker.state == "ready"]
         return job_overhead_seconds(handles, len(handles) * self._max_in_flight)
+
+
+_SILENCE_SECONDS = 0.1
+"""Between two looks at a head that does not answer."""
