@@ -29,16 +29,25 @@ class Callback:
 
 
 class Checkpointing(Callback):
-    """Saves the state every so many epochs, steps or seconds, and whenever training stops."""
+    """Saves the state every so many epochs, steps or seconds, and whenever training stops.
 
-    def __init__(self, checkpoints: Checkpoints, config: CheckpointConfig) -> None:
+    Comes after the callbacks that record: a step that did not get here failed while it was recorded (the disk was full, the book's
+    process died). Its state is not saved, so that a resumed run does the step again and records it.
+
+    Args:
+        state: where the run begins, or is resumed.
+    """
+
+    def __init__(self, checkpoints: Checkpoints, config: CheckpointConfig, state: TrainState) -> None:
         self._checkpoints = checkpoints
         self._config = config
+        self._recorded = (state.step, state.epoch)
         self._saved: tuple[int, int] | None = None
         self._saved_at = time.monotonic()
 
     def on_step(self, report: StepReport, state: TrainState) -> None:
         """Within an epoch: by steps or seconds."""
+        self._recorded = (state.step, state.epoch)
         every = self._config.every_steps
         is_due = every is not None and report.step % every == 0
         if is_due or time.monotonic() - self._saved_at > self._config.every_seconds:
@@ -46,12 +55,14 @@ class Checkpointing(Callback):
 
     def on_epoch(self, report: EpochReport, state: TrainState) -> None:
         """At the end of an epoch."""
+        self._recorded = (state.step, state.epoch)
         if report.epoch % self._config.every_epochs == 0:
             self._save(state)
 
     def on_stop(self, state: TrainState) -> None:
-        """Whatever has not been saved yet."""
-        self._save(state)
+        """Whatever has been recorded and not been saved yet."""
+        if (state.step, state.epoch) == self._recorded:
+            self._save(state)
 
     def has(self, state: TrainState) -> bool:
         """Whether the state is on the disk as it stands."""

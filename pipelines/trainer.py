@@ -203,7 +203,7 @@ class Trainer:
             if folder.is_finished and state.is_finished:
                 return self._finished(run, folder, state, started)
             leaving = stack.enter_context(ExitStack())  # what comes after everything else has been closed
-            saving = Checkpointing(checkpoints, run.config.checkpoint)
+            saving = Checkpointing(checkpoints, run.config.checkpoint, state)
             with self._telling_how_to_go_on(folder, state, saving, leaving, is_new):
                 watch = stack.enter_context(Watch(folder, run, state.totals, log_file))
                 display = watch.beside(display, f"qfleet · {folder.name}", headline(run))

@@ -18,6 +18,7 @@ from orchestrator.config import TrainingConfig
 from orchestrator.errors import CheckpointError, StorageError
 from pipelines import Callback, Trainer
 from pipelines.storage import disk_told
+from pipelines.tracking.journal import read_points
 
 N_STEPS = 12
 
@@ -97,13 +98,14 @@ def test_a_full_disk_is_a_clean_stop_that_resume_continues(tmp_path: Path, calm:
         with pytest.raises((StorageError, CheckpointError), match="No space left") as caught:
             trainer.fit()
         assert full.n_refused
-    saved = "The state is saved" if name == "metrics.jsonl" else "What was saved last stands"
-    assert any(saved in note and "qfleet resume" in note for note in caught.value.__notes__), (
-        caught.value.__notes__
-    )
+    notes = caught.value.__notes__
+    assert any("What was saved last stands" in note and "qfleet resume" in note for note in notes), notes
     resumed = Trainer.resume("full", directory=str(tmp_path / "runs"), progress=False).fit()
     np.testing.assert_array_equal(resumed.params, calm.params)
     assert (resumed.metrics, resumed.totals) == (calm.metrics, calm.totals)
+    points, _ = read_points(tmp_path / "runs" / "full" / "metrics.jsonl")
+    for key in ("train/loss", "circuits/total"):  # the step whose record failed was done again, and recorded
+        assert [point.step for point in points if point.key == key] == [*range(1, N_STEPS + 1)], key
 
 
 def test_a_disk_that_is_full_when_all_is_done_leaves_a_run_that_is_finished_by_resume(
