@@ -35,11 +35,12 @@ def start_tracker(folder: RunFolder, run: PreparedRun, on_warning: Callable[[str
     tracker = Tracker(
         folder.path,
         run.config.tracking,
-        folder.name,
+        folder.name if folder.study is None else f"{folder.study.name}/{folder.name}",
         run_parameters(run),
         tags,
         description="  \n".join(headline(run)),
         on_warning=on_warning,
+        parent=folder.study,
     )
     tracker.start()
     tracker.log_artifact(folder.path / "config.toml")

@@ -1,17 +1,23 @@
-"""``qfleet resume``: continue a run from its last checkpoint, to the bits of an undisturbed one."""
+"""``qfleet resume``: continue a run from its last checkpoint, to the bits of an undisturbed one; or a study with all its runs."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 from typing import Any
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Resume the run. Returns what ``--json`` prints."""
+    """Resume the run or the study. Returns what ``--json`` prints."""
+    from pipelines.studies.folder import KINDS, StudyFolder
     from pipelines.train import finish
     from pipelines.trainer import Trainer
 
+    study = StudyFolder.find(options.run, options.directory)
+    if study is not None:
+        outcome: dict[str, Any] = importlib.import_module(KINDS[study.kind]).resume(study, options)
+        return outcome
     trainer = Trainer.resume(
         options.run,
         directory=options.directory,

@@ -127,6 +127,12 @@ class RunFolder:
         return self.name if self.path.parent == Path("runs").absolute() else from_here(self.path)
 
     @property
+    def study(self) -> Path | None:
+        """Folder of the study that the run belongs to; None where it stands alone."""
+        above = self.path.parent.parent
+        return above if self.path.parent.name == "members" and (above / "study.json").is_file() else None
+
+    @property
     def mlflow_run_id(self) -> str | None:
         """The run's id at MLflow, if it has been logged there."""
         try:

@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 _READ_BYTES = 1 << 20
 
+PARENT_TAG = "mlflow.parentRunId"
+
 
 class MetricPoint(NamedTuple):
     """One value of one metric. MLflow keeps a point once, however often the identical four are sent."""
@@ -240,6 +242,7 @@ class SpoolState:
         model: what `Tracker.log_model` was asked to log; shipped when model_id is set.
         status: status the MLflow run is to get; shipped_status: the one it has.
         refused: what the server refused for good, in words.
+        parent: folder of the run that this one stands below, relative to its own; None: of none.
     """
 
     version: int = 1
@@ -264,12 +267,14 @@ class SpoolState:
     model: dict[str, Any] | None = None
     model_id: str | None = None
     refused: dict[str, str] = field(default_factory=dict)
+    parent: str | None = None
 
     def forget_shipped(self) -> None:
         """Nothing is on the server: another server, or the run was deleted there."""
         self.experiment_id = self.run_id = self.model_id = self.shipped_status = None
         self.shipped_bytes = self.n_shipped_points = 0
         self.files, self.shipped_tags, self.refused = {}, {}, {}
+        self.tags.pop(PARENT_TAG, None)
         for dataset in self.datasets:
             dataset["shipped"] = False
 
@@ -317,6 +322,18 @@ class Spool:
         paths.sort(key=lambda path: (path.stat().st_mtime_ns, path.as_posix()))
         names = [(path, path.relative_to(self.artifacts).as_posix()) for path in paths]
         return [name for path, name in names if self.state.files.get(name) != file_sha256(path)]
+
+    def find_parent(self) -> None:
+        """Tag the run with its parent's id as soon as MLflow knows the parent; the parent's own folder tells."""
+        with self.lock:
+            if self.state.parent is None or PARENT_TAG in self.state.tags:
+                return
+            try:
+                parent = json.loads((self.run_dir / self.state.parent / "tracking.json").read_text())
+            except (OSError, ValueError):
+                return
+            if parent.get("run_id") and parent.get("uri") == self.state.uri:
+                self.state.tags[PARENT_TAG] = parent["run_id"]
 
     def _copy(self, source: Path, relative: Path, mask: tuple[bytes, ...]) -> str:
         target = self.artifacts / relative

@@ -45,6 +45,7 @@ class Tracker:
         description: Markdown shown at the top of the run in MLflow's UI.
         on_warning: called (from the thread) with the few sentences a person should see; by default they are logged.
         interval_seconds: pause between two shipments.
+        parent: folder of the run that this one stands below in MLflow; None: as an earlier process said.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Tracker:
         description: str | None = None,
         on_warning: Callable[[str], None] | None = None,
         interval_seconds: float = 1.0,
+        parent: str | Path | None = None,
     ) -> None:
         self._config = config
         self._pid = os.getpid()
@@ -66,6 +68,8 @@ class Tracker:
         self._redact = Redactor(given)
         self.journal = MetricJournal(self.spool.run_dir / "metrics.jsonl")
         self._describe(run_name, params, {**config.tags, **(tags or {})}, description)
+        if parent is not None:
+            self.spool.state.parent = os.path.relpath(parent, self.spool.run_dir)
         self._writer: TrackingWriter | None = None
         if config.enabled:
             uri = self._choose_uri(given)

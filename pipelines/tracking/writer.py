@@ -254,6 +254,7 @@ class TrackingWriter:
 
     def _ship_tags(self, server: MlflowStore, run_id: str) -> None:
         state = self._spool.state
+        self._spool.find_parent()
         with self._spool.lock:
             new = {key: value for key, value in state.tags.items() if state.shipped_tags.get(key) != value}
         if new:

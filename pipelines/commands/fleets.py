@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipelines.commands.common import command
 
-def add_command(commands: Any, command: Any) -> None:
-    """Add ``fleet`` to the command line; `command` adds one with what all commands have."""
+
+def add_commands(commands: Any) -> None:
+    """Add ``fleet`` and its actions to the command line."""
     fleet = commands.add_parser(
         "fleet", help="fleets that several runs share", description="fleets that several runs share"
     )
