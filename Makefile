@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 UNFINISHED := $(VENV)/.installing
 LOG := $(VENV)/install.log
-EXTRAS := dev
+EXTRAS := dev,tune,store
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 # Ray starts many Python processes. Without byte code on disk each compiles every import again: 20 s instead of 7 s to start.
@@ -100,7 +100,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  cat $(VENV).log >&2; rm -rf $(VENV) $(VENV).log; \
 	  echo "'$(PYTHON) -m venv' failed; on Debian and Ubuntu it is in the package python3-venv." >&2; exit 1; }
 	@rm -f $(VENV).log $@; touch $(UNFINISHED); : >$(LOG)
-	@echo "Installing qfleet and the versions pinned in constraints.txt (1.6 GB on disk; a minute or two the first time)"
+	@echo "Installing qfleet and the versions pinned in constraints.txt (1.9 GB on disk; a minute or two the first time)"
 	@{ [ "$(INSTALLER)" = uv ] \
 	    && $(PIP_INSTALL) uv \
 	    && $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode \
