@@ -111,6 +111,7 @@ class Stage:
         self._nodes, self._schedule, self._server = nodes, schedule, server
         self._environment = environment | {"RAY_ADDRESS": nodes.address}
         self._driver: Driver | None = None
+        self._gate = ALL_STEPS
         self._run = folder / "runs" / RUN
 
     def play(self) -> dict[str, Any]:
@@ -125,6 +126,7 @@ class Stage:
             self._begin()
             for strike, gate in zip(self._schedule.strikes, gates, strict=True):
                 self._reach(strike.step)
+                self._gate = gate
                 self._open_gate(gate)
                 time.sleep(strike.delay)
                 if not self._running().is_running:  # an earlier strike took a while to be felt
@@ -183,7 +185,7 @@ class Stage:
             self._begin()
 
     def _check_clean_stop(self, driver: Driver) -> None:
-        assert driver.wait() == 1, driver.errors[-3000:]
+        assert driver.wait() == 1, f"exit code {driver.wait()}: {driver.errors[-3000:]}"
         told = driver.output.strip()
         assert told, f"the driver ended without a word: {driver.errors[-3000:]}"
         error = json.loads(told.splitlines()[-1])["error"]
@@ -264,8 +266,9 @@ class Stage:
 
     def _strike_disk(self, strike: Strike) -> None:
         """No file may grow any more: the journal's next line does not fit, or, if there is room for some, the next checkpoint."""
-        room = int(6000 * strike.draw * (strike.draw > 0.5))
-        self._forbid_growth(self._running().pid, (self._run / "metrics.jsonl").stat().st_size + room)
+        size, done = (self._run / "metrics.jsonl").stat().st_size, self._steps_done()
+        steps_of_room = strike.draw / 2 * (self._schedule.workload.n_steps - done) * (strike.draw > 0.5)
+        self._forbid_growth(self._running().pid, size + int(steps_of_room * size / done))
 
     def _strike_book(self, strike: Strike) -> None:
         self._kill_one(BOOK, strike.draw)
@@ -281,15 +284,22 @@ class Stage:
 
     def _stopped(self) -> None:
         """The driver cannot go on, and says so."""
-        assert self._running().wait() == 1, self._running().errors[-3000:]
+        self._felt()
         self._resume()
+
+    def _felt(self) -> None:
+        """It may go as far as it needs to feel the strike; whoever follows it waits for the next one again."""
+        self._open_gate(ALL_STEPS)
+        code = self._running().wait()
+        assert code == 1, f"exit code {code}: {self._running().errors[-3000:]}"
+        self._open_gate(self._gate)
 
     def _strike_head(self, strike: Strike) -> None:
         """At work, that is: who is just connecting to a head that dies waits for Ray to give up, minutes."""
         self._one_of(ACTOR, strike.draw)
         self._nodes.kill_all()
         began = time.monotonic()
-        assert self._running().wait() == 1, self._running().errors[-3000:]
+        self._felt()
         assert time.monotonic() - began < 45.0
         self._nodes.restart()
         self._resume()
