@@ -27,6 +27,7 @@ from orchestrator.planning.plan import Evaluation, EvaluationPlan
 from orchestrator.protocols import Capabilities, Dispatcher
 
 _Answers = list[tuple[Job, JobResult]]
+Observer = Callable[[EvaluationPlan, Sequence[tuple[Job, JobResult]]], None]
 
 _MAX_PACES = 4096
 """Kinds of plans whose pace is remembered; of another, the backend's limits are checked and the pace is learnt anew."""
@@ -49,6 +50,7 @@ class Coordinator:
 
     Attributes:
         is_evaluating: jobs are out, and nothing but their answers is lost by an interrupt.
+        observe: told of every plan with its jobs and their answers; None: nobody is.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Coordinator:
         self.capabilities = capabilities
         self._job_seconds = job_seconds
         self.is_evaluating = False
+        self.observe: Observer | None = None
         self._n_submitted = self._n_under_way = 0
         self._paces: OrderedDict[Hashable, Pace] = OrderedDict()  # the least recently used first
         _collect_less_often()
@@ -215,6 +218,8 @@ class PendingEvaluation:
         results = [result for _, result in answers]
         clock.lap_jobs(began_at, time.time(), results, is_alone=is_alone)
         evaluation = plan.assemble([*answers, *simulated], left_out)
+        if coordinator.observe is not None:
+            coordinator.observe(plan, [*answers, *simulated])
         by_target = evaluation.jobs_by_target if coordinator.capabilities.circuits_per_job is not None else {}
         evaluation = replace(evaluation, n_simulated=len(simulated), jobs_by_target=by_target)
         self._pace.note(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from orchestrator.models.model import Model
 from orchestrator.models.plain import model_from_plain, model_to_plain
 from orchestrator.registry import resolve
 from orchestrator.training.loop import evaluate_samples
+from pipelines.data.images import ImageTransform
 from pipelines.data.preprocessing import Preprocessing
 from pipelines.run_folder import RunFolder, read_arrays, write_arrays
 
@@ -29,6 +30,7 @@ class Predictor:
         preprocessing: raw features -> features of the circuit.
         loss_name: the loss it was trained with, which says what an output means.
         feature_names: the raw columns, in order; class_names: of the classes, None for regression.
+        images: how image files become raw features; None for a model of other data.
     """
 
     model: Model
@@ -37,6 +39,7 @@ class Predictor:
     loss_name: str
     feature_names: tuple[str, ...]
     class_names: tuple[str, ...] | None
+    images: ImageTransform | None = None
 
     @property
     def loss(self) -> Loss:
@@ -61,6 +64,7 @@ class Predictor:
             loss_name=about["loss"],
             feature_names=tuple(about["feature_names"]),
             class_names=None if about["class_names"] is None else tuple(about["class_names"]),
+            images=ImageTransform(**about["images"]) if "images" in about else None,
         )
 
     def save(self, folder: Path) -> None:
@@ -73,12 +77,24 @@ class Predictor:
             "feature_names": list(self.feature_names),
             "class_names": None if self.class_names is None else list(self.class_names),
         }
+        if self.images is not None:
+            about["images"] = asdict(self.images)
         RunFolder(folder).write_json("about.json", about)
 
     def predict(self, features: np.ndarray | Sequence[Sequence[float]]) -> np.ndarray:
         """Class names (or class indices where there are none), or values, for raw features [S, F_raw]."""
         predicted = self.loss.predict(self.outputs(features))["prediction"]
         return predicted if self.class_names is None else np.array(self.class_names, object)[predicted]
+
+    def image_features(self, files: Sequence[str | Path]) -> np.ndarray:
+        """Raw features of image files, float64 [S, F_raw], as all that predicts takes them: as they were made for training.
+
+        Raises:
+            DataError: the model was trained on other data than images; or a file is damaged or too small.
+        """
+        if self.images is None:
+            raise DataError("the model was trained on columns, not on images: give their values")
+        return self.images(files)
 
     def predict_table(self, features: np.ndarray) -> dict[str, np.ndarray]:
         """Columns by name: ``prediction`` and, for classes, ``probability_<class>``."""

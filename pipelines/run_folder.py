@@ -5,13 +5,14 @@
     runs/<run name>/
       config.toml            the resolved configuration
       model/                 the model as JSON and arrays; after training, the best parameters
-      data/                  the prepared splits
+      data/                  the prepared splits; those larger than memory in files of their own (see pipelines.data.stored)
       checkpoints/           see pipelines.checkpoints
       status.json, run.log   how the run is, once a second, and its log (see docs/watching.md)
       metrics.jsonl          every logged point; tracking.json: what MLflow has of it
       artifacts/             plots, diagrams, environment
       submissions.jsonl      what was submitted and paid, with answers/ (see actors.ionq.book_file), where circuits cost money;
                              reconciliation.json: what the provider charged
+      predictions.npz        of the test split (see pipelines.studies.predictions)
       result.json            the final figures; its presence means the run is finished
 
 Nothing here is a pickle. A lock keeps two processes from driving one run.
@@ -36,6 +37,7 @@ from orchestrator.config import TrainingConfig, read_toml
 from orchestrator.errors import CheckpointError, InputError, nearest
 from orchestrator.redaction import redact_uri
 from pipelines.checkpoints import write_atomically
+from pipelines.data.stored import copy_stored
 from pipelines.display.formatting import from_here
 
 FLEET_CONFIG = "fleet.toml"
@@ -227,6 +229,7 @@ class RunFolder:
                 raise CheckpointError(f"{source.path / name} cannot be read: {error}") from None
             (self.path / name).parent.mkdir(exist_ok=True)
             write_atomically(self.path / name, content)
+        copy_stored(source.data, self.data)
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> Path:
         """Write a JSON file, whole or not at all."""
@@ -290,7 +293,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 def _is_abandoned(path: Path) -> bool:
     """Whether the folder holds nothing but a part of what is written before config.toml makes it a run."""
     ours = re.compile(
-        r"model|data|(model|data)/(structure|splits|preprocessing|about)\.(json|npz)|(.*/)?\.[^/]*"
+        r"model|data|(model|data)/(structure|splits|preprocessing|about)\.(json|npz)|data/(train|validation|test)\.npy|(.*/)?\.[^/]*"
     )
     return path.is_dir() and all(
         ours.fullmatch(each.relative_to(path).as_posix()) for each in path.rglob("*")

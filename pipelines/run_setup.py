@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,21 +24,29 @@ from orchestrator.training.task import TrainingTask
 from pipelines.checkpoints import Checkpoints
 from pipelines.compose import build_backend, build_loss, choose_rule
 from pipelines.data.datasets import PreparedData, SplitRows, prepare
+from pipelines.data.images import ImageTransform
 from pipelines.data.preprocessing import Preprocessing
+from pipelines.data.stored import StoredSplits
 from pipelines.data.table import Table
 from pipelines.predictor import Predictor, read_structure, write_structure
 from pipelines.run_folder import RunFolder, read_arrays, write_arrays
 
 _SPLITS = ("train", "validation", "test")
+_ROWS_AT_ONCE = 65_536
+"""Samples that are looked at together where all of them need not fit into memory."""
 
 
 @dataclass(frozen=True, eq=False)
 class PreparedRun:
-    """All that is needed to start training: configuration, data and what is trained on them."""
+    """All that is needed to start training: configuration, data and what is trained on them.
+
+    `notes` is what a person should know of how it was set up.
+    """
 
     config: TrainingConfig
     data: PreparedData
     task: TrainingTask
+    notes: tuple[str, ...] = ()
 
     def predictor(self, params: np.ndarray) -> Predictor:
         """The trained model, for raw features."""
@@ -49,13 +57,16 @@ class PreparedRun:
             loss_name=self.config.loss.name,
             feature_names=self.data.feature_names,
             class_names=self.data.class_names,
+            images=self.data.images,
         )
 
 
 def prepare_run(
     config: TrainingConfig, model: Model | None = None, table: Table | None = None
 ) -> PreparedRun:
-    """Load the data, build the model, check that backend and rule can do what is asked. Writes nothing.
+    """Load the data, build the model, check that backend and rule can do what is asked.
+
+    Writes nothing but the files of a data set larger than memory, beside the runs; they go with the answer unless it is saved.
 
     Args:
         model: in place of the one that ``config.model`` describes.
@@ -75,10 +86,18 @@ def prepare_run(
         n_features=n_features,
         table=table,
         suggest=suggestion(config),
+        parent=Path(config.run.directory),
+        address=config.fleet.address,
     )
     if model is None:
         model = Model.from_config(config.model, partial(_n_outputs, loss, data))
-    return assemble(config, model, data)
+    if not config.model.simplify:
+        return assemble(config, model, data)
+    from pipelines.simplified_model import simplified_model
+
+    made = simplified_model(model)
+    notes = tuple(f"model.simplify: {why}" for why in made.how.left_out)
+    return replace(assemble(config, made.model, data), notes=notes)
 
 
 def _check_autoencoder(config: TrainingConfig, model: Model | None) -> None:
@@ -140,7 +159,11 @@ def assemble(config: TrainingConfig, model: Model, data: PreparedData) -> Prepar
             str(model.n_features),
         )
     for split in _SPLITS:
-        model.inputs(getattr(data, split).features)  # a row that cannot be encoded is refused now
+        features = getattr(data, split).features
+        for start in range(0, len(features), _ROWS_AT_ONCE):
+            model.inputs(
+                features[start : start + _ROWS_AT_ONCE]
+            )  # a row that cannot be encoded is refused now
     task = TrainingTask(
         model=model,
         loss=loss,
@@ -193,11 +216,11 @@ def _write_data(folder: Path, data: PreparedData) -> None:
     arrays: dict[str, np.ndarray] = {"raw_example": data.raw_example}
     for split in _SPLITS:
         samples: Samples = getattr(data, split)
-        arrays |= {
-            f"{split}/features": samples.features,
-            f"{split}/targets": samples.targets,
-            f"{split}/rows": getattr(data.rows, split),
-        }
+        arrays |= {f"{split}/targets": samples.targets, f"{split}/rows": getattr(data.rows, split)}
+        if data.stored is None:
+            arrays[f"{split}/features"] = samples.features
+    if data.stored is not None:
+        data.stored.move_to(folder)
     write_arrays(folder / "splits.npz", arrays)
     write_arrays(folder / "preprocessing.npz", data.preprocessing.to_arrays())
     about: dict[str, Any] = {
@@ -209,6 +232,10 @@ def _write_data(folder: Path, data: PreparedData) -> None:
         "ignored": list(data.ignored),
         "task": data.task,
     }
+    if data.images is not None:
+        about["images"] = asdict(data.images)
+    if data.stored is not None:
+        about["stored"] = data.stored.to_plain()
     RunFolder(folder).write_json("about.json", about)
 
 
@@ -216,8 +243,18 @@ def _read_data(folder: Path) -> PreparedData:
     arrays = read_arrays(folder / "splits.npz")
     about = RunFolder(folder).read_json("about.json")
     names = about["class_names"]
+    stored = StoredSplits.open(folder, about["stored"]) if "stored" in about else None
+    train, validation, test = (
+        Samples(
+            arrays[f"{split}/features"] if stored is None else stored.features(split),
+            arrays[f"{split}/targets"],
+        )
+        for split in _SPLITS
+    )
     return PreparedData(
-        **{split: Samples(arrays[f"{split}/features"], arrays[f"{split}/targets"]) for split in _SPLITS},
+        train=train,
+        validation=validation,
+        test=test,
         rows=SplitRows(*(arrays[f"{split}/rows"] for split in _SPLITS)),
         preprocessing=Preprocessing.from_arrays(read_arrays(folder / "preprocessing.npz")),
         feature_names=tuple(about["feature_names"]),
@@ -228,6 +265,8 @@ def _read_data(folder: Path) -> PreparedData:
         ignored=tuple(about["ignored"]),
         task=about["task"],
         raw_example=arrays["raw_example"],
+        images=ImageTransform(**about["images"]) if "images" in about else None,
+        stored=stored,
     )
 
 

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from orchestrator.config.fields import Fraction, IntTuple, PositiveFloat, PositiveInt, StrTuple
 from orchestrator.config.section import Section
+from orchestrator.errors import ConfigError
 
 
 class DataConfig(Section):
@@ -32,7 +33,8 @@ class DataConfig(Section):
     )
     path: str | None = Field(
         None,
-        description="A .parquet, .csv or .arrow/.feather file (or a folder of Parquet files).",
+        description="A .parquet, .csv or .arrow/.feather file, a folder of such files, hive-partitioned folders (site=a/...) or a glob; with "
+        "image_size: a folder with one folder of JPEG or PNG files a class. See data.md.",
     )
     target: str | None = Field(
         None,
@@ -41,6 +43,32 @@ class DataConfig(Section):
     features: StrTuple | None = Field(
         None,
         description="Feature columns (files); all numeric ones but the target if absent.",
+    )
+    filter: str | None = Field(
+        None,
+        min_length=1,
+        description="Rows to keep (files), e.g. \"age > 40 and site in ['a', 'b']\"; col('mean radius') names a column with a space.",
+    )
+    streaming: bool | Literal["auto"] = Field(
+        "auto",
+        description="Prepare files batch by batch, and map the prepared samples from the run's folder: for data sets larger than memory; "
+        "auto: where the raw table takes more than memory_limit_gb.",
+    )
+    memory_limit_gb: PositiveFloat = Field(
+        1.0,
+        description="Size of a raw table (8 bytes a value), in 2^30 bytes, above which streaming = auto streams.",
+    )
+    readers: PositiveInt | None = Field(
+        None,
+        description="Ray actors that read and prepare the files of a streamed data set, each its own; none: this process does.",
+    )
+    image_size: PositiveInt | None = Field(
+        None,
+        description="Pixels a side that images are scaled to: path is a folder with one folder of JPEG or PNG files a class.",
+    )
+    image_fit: Literal["crop", "letterbox"] = Field(
+        "crop",
+        description="How an image becomes square: its centre, or all of it between black bars (folders of images).",
     )
     classes: IntTuple | StrTuple | None = Field(None, description="Keep these classes only, in this order.")
     test_fraction: Fraction = Field(
@@ -69,4 +97,24 @@ class DataConfig(Section):
     def _one_source(self) -> Self:
         if (self.name is None) == (self.path is None):
             raise ValueError("give exactly one of data.name and data.path")
+        return self
+
+    @model_validator(mode="after")
+    def _keys_of_files(self) -> Self:
+        defaults = type(self).model_fields
+        for key in ("filter", "streaming", "readers", "image_size"):
+            if self.name is not None and getattr(self, key) not in (None, False, defaults[key].default):
+                problem = f"is for files, and data.name = {self.name!r} is none: give data.path"
+                raise ConfigError(f"data.{key}", getattr(self, key), problem)
+        if self.image_size is None and self.image_fit != defaults["image_fit"].default:
+            raise ConfigError(
+                "data.image_fit", self.image_fit, "is for folders of images: set data.image_size"
+            )
+        for key in ("target", "features", "filter") if self.image_size is not None else ():
+            if getattr(self, key) is not None:
+                problem = "means nothing to a folder of images, whose classes are its folders: leave it out"
+                raise ConfigError(f"data.{key}", getattr(self, key), problem)
+        if self.readers is not None and self.streaming is False:
+            problem = "read what is streamed: leave data.streaming = false out"
+            raise ConfigError("data.readers", self.readers, problem)
         return self

@@ -101,6 +101,11 @@ class ModelConfig(Section):
         description="An autoencoder that compresses to so many qubits, 1 to n_qubits - 1; the others are trash. With loss.name = "
         "'trash_fidelity'. Sets observables to the projector on |0...0> of the trash qubits and, if absent, head to 'none'.",
     )
+    simplify: bool = Field(
+        False,
+        description="Train a circuit with fewer gates that gives the same expectation values, as far as that could be checked; parameters "
+        "keep their number and names. See simplification.md.",
+    )
     circuit: str | None = Field(
         None,
         description="'module:function' returning an orchestrator.Model of your own; replaces the blocks above.",
@@ -193,6 +198,7 @@ def _check_autoencoder(config: ModelConfig, n_latent: int) -> None:
             "an autoencoder is told apart into encoding and encoder, and so made of the blocks above",
         ),
         ("image_shape", None, "an autoencoder compresses whole samples, no windows of them"),
+        ("simplify", False, "an autoencoder is told apart into encoding and encoder, gate by gate"),
     ):
         if getattr(config, key) != wanted:
             suggestion = None if wanted is None else str(wanted).lower()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from orchestrator.config.fields import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from orchestrator.config.section import Section
+from orchestrator.errors import ConfigError
 
 
 class RunConfig(Section):
@@ -81,4 +82,25 @@ class TrackingConfig(Section):
     )
     experiment: str = Field("qfleet", min_length=1, description="MLflow experiment.")
     log_model: bool = Field(True, description="Log the trained model as an MLflow pyfunc.")
+    registered_model: str | None = Field(
+        None,
+        min_length=1,
+        max_length=255,
+        pattern=r"^[^/:\\'\"`]+$",
+        description="Registered model that the trained model becomes a new version of; none: registered by hand (`qfleet register`).",
+    )
+    interactive_plots: bool = Field(
+        True, description="Log the training curves also as a page to hover and zoom in, 1.3 MB."
+    )
+    circuit_log: bool = Field(
+        False, description="Keep every circuit with its expectation values in the run's folder; see data.md."
+    )
     tags: dict[str, str] = Field(default_factory=dict, description="Further tags of the run.")
+
+    @model_validator(mode="after")
+    def _what_is_registered_is_logged(self) -> Self:
+        if self.registered_model is not None and not self.log_model:
+            raise ConfigError(
+                "tracking.log_model", False, "tracking.registered_model needs the model at MLflow", "true"
+            )
+        return self

@@ -49,7 +49,8 @@ class TrainingConfig(Section):
             raise ConfigError(
                 "loss.name", self.loss.name, "model.latent_qubits makes an autoencoder", "trash_fidelity"
             )
-        if self.data.path is not None and self.data.target is None and not is_autoencoder:
+        has_labels = self.data.target is not None or self.data.image_size is not None
+        if self.data.path is not None and not has_labels and not is_autoencoder:
             raise ConfigError(
                 "data.target", None, f"data.path needs the column to learn; {self.loss.name} learns one"
             )

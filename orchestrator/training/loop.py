@@ -15,10 +15,14 @@ from orchestrator.planning.noise_keys import noise_keys
 from orchestrator.planning.plan import Evaluation, EvaluationPlan
 from orchestrator.registry import resolve
 from orchestrator.training.reports import EpochReport, Samples, StepReport, Totals
+from orchestrator.training.shuffle import ShuffledOrder
 from orchestrator.training.staleness import refuse_state
 from orchestrator.training.state import TrainState
 from orchestrator.training.task import TrainingTask
 from orchestrator.training.under_way import StepsUnderWay
+
+_LARGE = 1 << 24
+"""Samples from which on an epoch's order is computed as it is gone through: as an array it takes 128 MiB and more."""
 
 
 def initial_state(task: TrainingTask, params: np.ndarray | None = None) -> TrainState:
@@ -51,10 +55,12 @@ def train(
         clock.lap("log")
 
 
-def epoch_order(seed: int, epoch: int, n_samples: int) -> np.ndarray:
-    """The order in which epoch number `epoch` (from 0) goes through the samples."""
-    rng = np.random.Generator(np.random.Philox(key=[seed, 1], counter=[0, 0, 0, epoch]))
-    return rng.permutation(n_samples)
+def epoch_order(seed: int, epoch: int, n_samples: int) -> np.ndarray | ShuffledOrder:
+    """The order in which epoch number `epoch` (from 0) goes through the samples; to be sliced, and from `_LARGE` on never held whole."""
+    philox = np.random.Philox(key=[seed, 1], counter=[0, 0, 0, epoch])
+    if n_samples >= _LARGE:
+        return ShuffledOrder(n_samples, philox.random_raw(8))
+    return np.random.Generator(philox).permutation(n_samples)
 
 
 def learning_rate(task: TrainingTask, state: TrainState) -> float:
@@ -64,7 +70,9 @@ def learning_rate(task: TrainingTask, state: TrainState) -> float:
     return max(float(rate), task.optimizer.minimum_learning_rate)
 
 
-def _begin_steps(task: TrainingTask, state: TrainState, order: np.ndarray, under_way: StepsUnderWay) -> None:
+def _begin_steps(
+    task: TrainingTask, state: TrainState, order: np.ndarray | ShuffledOrder, under_way: StepsUnderWay
+) -> None:
     """Send out the next step, and so many after it as may be stale; those of this epoch that are not out already.
 
     Step number `cursor` of the epoch takes its gradient at the parameters before update ``max(cursor - max_staleness, 0)``.

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import argparse
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from orchestrator.config import TrainingConfig
+from orchestrator.coordinator import Coordinator
 from orchestrator.errors import ConfigError
 from orchestrator.training.loop import initial_state, train
 from orchestrator.training.reports import StepReport
 from pipelines.compose import build_backend, build_coordinator, report_on_stderr, warming_up
+from pipelines.data.circuit_writer import CircuitWriter
 from pipelines.report import print_sections, summary
 from pipelines.run_setup import prepare_run
 
@@ -57,7 +61,8 @@ def overhead(config: TrainingConfig, n_steps: int) -> dict[str, Any]:
     with warming_up(backend, prepared.task.model.measured, config.backend.shots, report_on_stderr):
         coordinator = build_coordinator(config.fleet, backend)
     try:
-        everything = list(train(prepared.task, initial_state(prepared.task), coordinator))
+        with _circuit_log(config, coordinator):
+            everything = list(train(prepared.task, initial_state(prepared.task), coordinator))
     finally:
         coordinator.dispatcher.close()
     timed = [report for report in everything if isinstance(report, StepReport)][_WARM_UP:]
@@ -67,6 +72,17 @@ def overhead(config: TrainingConfig, n_steps: int) -> dict[str, Any]:
         "actors": config.fleet.n_actors if config.fleet.dispatcher == "ray" else 1,
         "circuits_per_step": summary(prepared)["circuits_per_step"],
     } | _figures(timed)
+
+
+@contextmanager
+def _circuit_log(config: TrainingConfig, coordinator: Coordinator) -> Iterator[None]:
+    """The circuit log, where ``tracking.circuit_log`` asks for one, in a temporary folder; its time is part of the phase ``assemble``."""
+    if not config.tracking.circuit_log:
+        yield
+        return
+    with TemporaryDirectory() as folder, closing(CircuitWriter(Path(folder), config.run.seed)) as log:
+        coordinator.observe = log.add
+        yield
 
 
 def _figures(timed: Sequence[StepReport]) -> dict[str, Any]:

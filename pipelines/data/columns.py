@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -14,26 +14,45 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def feature_values(file: Path, name: str, column: pa.ChunkedArray) -> np.ndarray:
+class Rows(NamedTuple):
+    """How messages call the rows of a column.
+
+    Attributes:
+        before: rows of the file that precede it.
+        is_filtered: only rows that the filter keeps are counted.
+    """
+
+    before: int = 0
+    is_filtered: bool = False
+
+    def __call__(self, row: int) -> str:
+        """Row number `row` of the column, from 1, in words."""
+        return f"data row {row + self.before}{' of those that data.filter keeps' if self.is_filtered else ''}"
+
+
+_ALL = Rows()
+
+
+def feature_values(file: Path, name: str, column: pa.ChunkedArray, rows: Rows = _ALL) -> np.ndarray:
     """A feature column as finite float64 [S]."""
     import pyarrow as pa
 
     if not is_numeric(column.type):
-        raise DataError(f"{file}: column {name!r} is not numeric: {_first_text(_decoded(column))}")
-    _check_present(file, name, column)
-    values = _cast(file, name, _decoded(column), pa.float64())
-    _check_finite(file, name, values)
+        raise DataError(f"{file}: column {name!r} is not numeric: {_first_text(decoded(column), rows)}")
+    _check_present(file, name, column, rows)
+    values = _cast(file, name, decoded(column), pa.float64())
+    _check_finite(file, name, values, rows)
     return values
 
 
-def target_values(file: Path, name: str, column: pa.ChunkedArray) -> np.ndarray:
+def target_values(file: Path, name: str, column: pa.ChunkedArray, rows: Rows = _ALL) -> np.ndarray:
     """The target column as bool, int64, float64 or str [S], nothing missing."""
     import pyarrow as pa
     from pyarrow import types
 
-    column = _decoded(column)
+    column = decoded(column)
     kind = column.type
-    _check_present(file, name, column)
+    _check_present(file, name, column, rows)
     if types.is_null(kind):
         return np.empty(0)
     if types.is_boolean(kind):
@@ -42,7 +61,7 @@ def target_values(file: Path, name: str, column: pa.ChunkedArray) -> np.ndarray:
         return _cast(file, name, column, pa.int64())
     if types.is_floating(kind) or types.is_decimal(kind):
         values = _cast(file, name, column, pa.float64())
-        _check_finite(file, name, values)
+        _check_finite(file, name, values, rows)
         return values
     if not _is_text(kind):
         raise DataError(
@@ -52,7 +71,7 @@ def target_values(file: Path, name: str, column: pa.ChunkedArray) -> np.ndarray:
     blank = [row for row, label in enumerate(labels, 1) if not label.strip()]
     if blank:
         raise DataError(
-            f"{file}: column {name!r} has no value in data row {blank[0]} ({len(blank)} missing in all)"
+            f"{file}: column {name!r} has no value in {rows(blank[0])} ({len(blank)} missing in all)"
         )
     return np.array(labels, dtype=np.str_)
 
@@ -73,7 +92,7 @@ def check_same_kind(targets: Sequence[tuple[Path, np.ndarray]], name: str) -> No
 
 def check_is_text(file: Path, name: str, column: pa.ChunkedArray) -> None:
     """Refuse a column that one slip of the pen made text: it would vanish from the features without a word."""
-    column = _decoded(column)
+    column = decoded(column)
     if not _is_text(column.type):
         return
     values = column.to_pylist()
@@ -111,28 +130,28 @@ def _is_text(kind: pa.DataType) -> bool:
     return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
 
 
-def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """The column with a dictionary encoding undone."""
     from pyarrow import types
 
     return column.cast(column.type.value_type) if types.is_dictionary(column.type) else column
 
 
-def _check_present(file: Path, name: str, column: pa.ChunkedArray) -> None:
+def _check_present(file: Path, name: str, column: pa.ChunkedArray, rows: Rows) -> None:
     import pyarrow.compute as pc
 
     if column.null_count:
         row = pc.index(column.is_null(), True).as_py() + 1
         raise DataError(
-            f"{file}: column {name!r} has no value in data row {row} ({column.null_count} missing in all)"
+            f"{file}: column {name!r} has no value in {rows(row)} ({column.null_count} missing in all)"
         )
 
 
-def _check_finite(file: Path, name: str, values: np.ndarray) -> None:
+def _check_finite(file: Path, name: str, values: np.ndarray, rows: Rows) -> None:
     bad = np.flatnonzero(~np.isfinite(values))
     if len(bad):
         raise DataError(
-            f"{file}: column {name!r} is {values[bad[0]]} in data row {bad[0] + 1} ({len(bad)} such value(s) in all)"
+            f"{file}: column {name!r} is {values[bad[0]]} in {rows(int(bad[0]) + 1)} ({len(bad)} such value(s) in all)"
         )
 
 
@@ -146,9 +165,9 @@ def _cast(file: Path, name: str, column: pa.ChunkedArray, kind: pa.DataType) -> 
     return values
 
 
-def _first_text(column: pa.ChunkedArray) -> str:
+def _first_text(column: pa.ChunkedArray, rows: Rows) -> str:
     if _is_text(column.type):
         for row, value in enumerate(column.to_pylist(), 1):
             if value is not None and not is_number(value):
-                return f"{value!r} in data row {row}"
+                return f"{value!r} in {rows(row)}"
     return f"it has type {column.type}"

@@ -10,16 +10,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from orchestrator.config import DataConfig
-from orchestrator.errors import ConfigError, DataError
+from orchestrator.errors import ConfigError, DataError, InputError
 from orchestrator.losses.base import Task
 from orchestrator.training.reports import Samples
+from pipelines.data.images import ImageTransform, image_transform
+from pipelines.data.pieces import Pieces, pieces_of, raw_bytes
 from pipelines.data.preprocessing import Preprocessing
 from pipelines.data.splits import draw, split_positions
+from pipelines.data.stored import SPLITS, StoredSplits
+from pipelines.data.streaming import (
+    Mapping,
+    content_digest,
+    fit_pieces,
+    read_targets,
+    readers,
+    targets_table,
+    write_pieces,
+)
 from pipelines.data.table import Table, load
 from pipelines.data.targets import select_targets
 
@@ -45,6 +58,8 @@ class PreparedData:
         target_name: of the loaded `Table`, empty where the task has no targets; source, digest, ignored: of the table.
         task: what the targets were prepared for.
         raw_example: float64 [up to 5, F_raw], the first raw rows of the training split, for signatures and input examples.
+        images: how image files become raw features, where they did.
+        stored: the files that the features are mapped from; None where they are in memory.
     """
 
     train: Samples
@@ -60,6 +75,8 @@ class PreparedData:
     ignored: tuple[str, ...]
     task: Task
     raw_example: np.ndarray
+    images: ImageTransform | None = None
+    stored: StoredSplits | None = None
 
     @property
     def n_features(self) -> int:
@@ -81,6 +98,8 @@ def prepare(
     preprocessing: Preprocessing | None = None,
     table: Table | None = None,
     suggest: Callable[[int], str | None] = lambda n: f"model.n_qubits = {n}",
+    parent: Path | None = None,
+    address: str | None = None,
 ) -> PreparedData:
     """Load, filter, draw, split and preprocess; the same result for the same data, config and seed.
 
@@ -96,11 +115,19 @@ def prepare(
         preprocessing: an already fitted one (resume, evaluation), used instead of fitting.
         table: data at hand, in place of what the configuration names.
         suggest: how the model would be made to take so many features, if it can be; for error messages.
+        parent: where the files of a data set larger than memory are made, best on the disk of the run; None: the temporary folder.
+        address: Ray cluster of ``data.readers``; None: the usual one.
 
     Raises:
         ConfigError: a ``data.*`` key cannot work with these data, or they do not fit the model.
         DataError: the data cannot be used for the task.
+        StorageError: prepared samples cannot be stored.
     """
+    found = _streamed(config) if table is None else None
+    if found is not None:
+        with readers(config, address) as mapped:
+            asked = _Asked(config, task, seed, n_features, preprocessing, suggest)
+            return _prepare_pieces(found, asked, parent, mapped)
     table = table or load(config)
     if preprocessing is None:
         _check_n_features(config, table, n_features, suggest)
@@ -132,6 +159,73 @@ def prepare(
         ignored=table.ignored,
         task=task,
         raw_example=raw[0][:5],
+        images=image_transform(config),
+    )
+
+
+class _Asked(NamedTuple):
+    """Arguments of `prepare`."""
+
+    config: DataConfig
+    task: Task
+    seed: int
+    n_features: int | None
+    preprocessing: Preprocessing | None
+    suggest: Callable[[int], str | None]
+
+
+def _streamed(config: DataConfig) -> Pieces | None:
+    """The pieces of a data set that is not to be read whole; None for one that is."""
+    if config.path is None or config.streaming is False:
+        return None
+    if config.streaming is True or config.readers is not None:
+        return pieces_of(config)
+    try:
+        found = pieces_of(config)
+        is_large = raw_bytes(found) > config.memory_limit_gb * 2**30
+    except InputError:  # said better by whoever reads all of it
+        return None
+    return found if is_large else None
+
+
+def _prepare_pieces(found: Pieces, asked: _Asked, parent: Path | None, mapped: Mapping) -> PreparedData:
+    """As `prepare`, for pieces: the same splits, and the same features but for the rounding of what is fitted."""
+    config, task, seed = asked.config, asked.task, asked.seed
+    read = mapped(read_targets, found.pieces)
+    table, starts = targets_table(found, read, config, task)
+    if asked.preprocessing is None:
+        _check_n_features(config, table, asked.n_features, asked.suggest)
+    else:
+        _check_fits(asked.preprocessing, table, asked.n_features)
+    rows, targets, class_names = select_targets(table, config, task)
+    kept = draw(rows, targets, class_names, config, seed)
+    rows, targets = rows[kept], targets[kept]
+    split = split_positions(rows, targets, class_names, config, seed)
+    fits = asked.preprocessing is None
+    of_splits = SplitRows(*(rows[part] for part in split))
+    fitted, digest, examples = fit_pieces(found, starts, of_splits.train, config, mapped, fits=fits)
+    preprocessing = asked.preprocessing or fitted
+    assert preprocessing is not None
+    stored = write_pieces(found, starts, of_splits, preprocessing, parent, mapped)
+    train, validation, test = (
+        Samples(stored.features(name), targets[part]) for name, part in zip(SPLITS, split, strict=True)
+    )
+    return PreparedData(
+        train=train,
+        validation=validation,
+        test=test,
+        rows=of_splits,
+        preprocessing=preprocessing,
+        feature_names=table.feature_names,
+        class_names=class_names,
+        target_name="" if task == "autoencoder" else table.target_name,
+        source=table.source,
+        digest=content_digest(table, digest),
+        ignored=table.ignored,
+        task=task,
+        raw_example=examples,
+        images=image_transform(config),
+        stored=stored,
     )
 
 

@@ -1,6 +1,5 @@
-"""Columns out of Parquet, CSV and Arrow files, checked on the way in.
+"""Columns out of data files, whole and checked on the way in: a table in memory.
 
-Files here, columns in `pipelines.data.columns`: no other reader of data sets touches pyarrow, and out come plain numpy arrays.
 Whatever is wrong with a file is a `DataError` naming the file and the data row (counted from 1, a CSV header not counted) or the
 column; whatever is wrong with the ``data.*`` key that led here is a `ConfigError` with the nearest valid value.
 """
@@ -9,8 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +17,7 @@ import numpy as np
 
 from orchestrator.errors import ConfigError, DataError, nearest
 from pipelines.data.columns import (
+    Rows,
     check_is_text,
     check_same_kind,
     feature_values,
@@ -26,19 +25,15 @@ from pipelines.data.columns import (
     is_numeric,
     target_values,
 )
+from pipelines.data.filters import Filter
+from pipelines.data.readers import DataFile, possible
+from pipelines.data.sources import SourceFile, find_files
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-EXTENSIONS = (".parquet", ".csv", ".arrow", ".feather", ".ipc")
-
 # What pandas names the row index it writes beside the data: a row number is no feature, and learning from it is a leak.
 _INDEX_COLUMN = re.compile(r"|__index_level_\d+__")
-
-# pyarrow's words. Its hook for bad rows would give the numbers as such, but prints a traceback where the row is not UTF-8.
-_UNEVEN_ROW = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+): (.*)")
-
-Reader = Callable[[Sequence[str]], "pa.Table"]
 
 
 @dataclass(frozen=True)
@@ -60,29 +55,36 @@ class Columns:
     ignored: tuple[str, ...] = ()
 
 
-def read_columns(path: str | Path, target: str | None, features: Sequence[str] | None = None) -> Columns:
-    """The target and the feature columns of a file, or of all Parquet files of a folder in the order of their names.
+def read_columns(
+    path: str | Path,
+    target: str | None,
+    features: Sequence[str] | None = None,
+    where: Filter | None = None,
+) -> Columns:
+    """The target and the feature columns of a file, of all files of a folder, or of a glob, in the order of their paths.
 
     Args:
-        path: .parquet, .csv, .arrow, .feather or .ipc file, or a folder with .parquet files.
+        path: see `pipelines.data.sources`.
         target: column of the label or value to learn; None where nothing is to be predicted.
-        features: feature columns in their order; all numeric ones but the target if None.
+        features: feature columns in their order; all numeric ones in the first file but the target if None.
+        where: which rows; None for all.
 
     Raises:
-        ConfigError: path, target or features name something that is not there.
-        DataError: the data are damaged, not numeric or not complete.
+        ConfigError: path, target, features or the filter name something that is not there.
+        DataError: the data are damaged, not numeric or not complete, or the filter keeps no row.
     """
-    if features is not None:
-        _check_wanted(target, features)
-    files = data_files(path)
-    first = _read_part(files[0], target, features)
-    parts = [
-        (files[0], first),
-        *((file, _read_part(file, target, first.feature_names)) for file in files[1:]),
-    ]
+    check_wanted(target, features)
+    sources, first_file = chosen_files(path, where)
+    first = _read_part(first_file, target, features, where)
+    parts = [(first_file.path, first)]
+    for source in sources:
+        if source.path != first_file.path:
+            file = DataFile(source)
+            check_alike(file, first_file, features)
+            parts.append((file.path, _read_part(file, target, first.feature_names, where)))
     parts = [(file, part) for file, part in parts if len(part.target)]
     if not parts:
-        raise DataError(f"{path}: has no data rows")
+        raise no_rows(path, None if where is None else where.text)
     if target is not None:
         check_same_kind([(file, part.target) for file, part in parts], target)
     return Columns(
@@ -92,6 +94,41 @@ def read_columns(path: str | Path, target: str | None, features: Sequence[str] |
         np.concatenate([part.target for _, part in parts]),
         first.ignored,
     )
+
+
+def chosen_files(path: str | Path, where: Filter | None) -> tuple[list[SourceFile], DataFile]:
+    """The files where the filter may keep rows, by their folders' names, and the first of them, opened.
+
+    Raises:
+        ConfigError, DataError: there are none, or the first one is damaged.
+    """
+    sources = find_files(path)
+    first = DataFile(sources[0])
+    if where is not None:
+        sources = possible(sources, where, first.schema)
+        if not sources:
+            raise no_rows(path, None if where is None else where.text)
+        first = first if sources[0].path == first.path else DataFile(sources[0])
+    return sources, first
+
+
+def no_rows(path: str | Path, condition: str | None) -> DataError:
+    """What is said of a data set of no rows; `condition` is the filter's text."""
+    return DataError(
+        f"{path}: has no data rows"
+        + ("" if condition is None else f" that data.filter = {condition!r} keeps")
+    )
+
+
+def check_alike(file: DataFile, first: DataFile, features: Sequence[str] | None) -> None:
+    """Refuse a file with columns that the first one lacks, where features are all numeric columns of the first one."""
+    if features is not None:
+        return
+    more = [name for name in file.schema.names if name not in first.schema.names and not _is_index(name)]
+    if more:
+        raise DataError(
+            f"{file.path}: has column {more[0]!r}, which {first.path.name} lacks; list the columns to use in data.features"
+        )
 
 
 def table_bytes(columns: Mapping[str, np.ndarray], kind: str) -> bytes:
@@ -108,28 +145,6 @@ def table_bytes(columns: Mapping[str, np.ndarray], kind: str) -> bytes:
     return bytes(sink.getvalue())
 
 
-def data_files(path: str | Path) -> list[Path]:
-    """The files that make up `path`: itself, or the Parquet files of a folder by name.
-
-    Raises:
-        ConfigError: there is no such file or folder, or it is of no known kind.
-        DataError: the folder holds no Parquet file, or sub-folders (a partitioned data set) with some.
-    """
-    path = Path(path).expanduser()
-    if path.is_dir():
-        return _folder_files(path)
-    if not path.exists():
-        raise _missing(path)
-    if path.suffix.lower() not in EXTENSIONS:
-        raise ConfigError(
-            "data.path",
-            str(path),
-            f"unknown extension {path.suffix!r}; known: {', '.join(EXTENSIONS)}, or a folder of .parquet files",
-            nearest(path.suffix, EXTENSIONS),
-        )
-    return [path]
-
-
 def some(names: Iterable[str], limit: int = 12) -> str:
     """The names for an error message, the long tail of a long list counted only."""
     names = list(names)
@@ -137,30 +152,10 @@ def some(names: Iterable[str], limit: int = 12) -> str:
     return shown + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
-def _folder_files(folder: Path) -> list[Path]:
-    def visible(pattern: str) -> list[Path]:
-        return sorted(p for p in folder.glob(pattern) if p.is_file() and not p.name.startswith((".", "_")))
-
-    nested = visible("*/**/*.parquet")
-    if nested:
-        raise DataError(
-            f"{nested[0]}: lies in a sub-folder of {folder}; partitioned data sets are not read, "
-            "keep all .parquet files in one folder"
-        )
-    files = visible("*.parquet")
-    if not files:
-        raise DataError(f"{folder}: is a folder without any .parquet file")
-    return files
-
-
-def _missing(path: Path) -> ConfigError:
-    if not path.parent.is_dir():
-        return ConfigError("data.path", str(path), f"no such file, and no folder {str(path.parent)!r}")
-    close = nearest(path.name, (p.name for p in path.parent.iterdir()))
-    return ConfigError("data.path", str(path), "no such file", str(path.with_name(close)) if close else None)
-
-
-def _check_wanted(target: str | None, features: Sequence[str]) -> None:
+def check_wanted(target: str | None, features: Sequence[str] | None) -> None:
+    """Refuse features that are none, named twice, or the target."""
+    if features is None:
+        return
     if not features:
         raise ConfigError("data.features", list(features), "names no column")
     if twice := _repeated(features):
@@ -173,106 +168,45 @@ def _check_wanted(target: str | None, features: Sequence[str]) -> None:
         )
 
 
-def _read_part(file: Path, target: str | None, features: Sequence[str] | None) -> Columns:
+def columns_to_read(file: DataFile, target: str | None, features: Sequence[str] | None) -> list[str]:
+    """The columns to read of a file: all of its own where features are to be chosen from them.
+
+    Raises:
+        ConfigError: target or features name a column that it lacks; DataError: a name occurs twice.
+    """
+    _check_names(file, target, features)
+    targets = [] if target is None else [target]
+    return list(dict.fromkeys([*(file.names if features is None else features), *targets]))
+
+
+def _read_part(
+    file: DataFile, target: str | None, features: Sequence[str] | None, where: Filter | None
+) -> Columns:
     """The wanted columns of one file."""
-    with _refused(file):
-        names, read = _open(file)
-        _check_names(file, names, target, features)
-        if features is None:
-            table = read(names)
-            kept, ignored = _choose_features(file, table, target)
-        else:
-            table = read([*features, *([] if target is None else [target])])
-            kept, ignored = tuple(features), ()
-        values = np.empty((table.num_rows, len(kept)))
-        for index, name in enumerate(kept):
-            values[:, index] = feature_values(file, name, table.column(name))
-        if target is None:
-            return Columns(kept, values, "", np.zeros(len(values)), ignored)
-        return Columns(kept, values, target, target_values(file, target, table.column(target)), ignored)
+    table = file.read(columns_to_read(file, target, features), where)
+    kept, ignored = (tuple(features), ()) if features is not None else choose_features(file, table, target)
+    rows = Rows(is_filtered=where is not None)
+    values = np.empty((table.num_rows, len(kept)))
+    for index, name in enumerate(kept):
+        values[:, index] = feature_values(file.path, name, table.column(name), rows)
+    if target is None:
+        return Columns(kept, values, "", np.zeros(len(values)), ignored)
+    return Columns(
+        kept, values, target, target_values(file.path, target, table.column(target), rows), ignored
+    )
 
 
-@contextmanager
-def _refused(file: Path) -> Iterator[None]:
-    """What pyarrow and the file system raise about damaged files, as a `DataError` that names the file."""
-    import pyarrow as pa
-
-    try:
-        yield
-    except (pa.ArrowException, OSError, ValueError) as error:
-        if isinstance(error, OSError) and error.strerror:
-            raise DataError(f"{file}: cannot be read: {error.strerror}") from None
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        if isinstance(error, UnicodeDecodeError):
-            reason = f"text that is not UTF-8 ({reason})"
-        raise DataError(f"{file}: damaged, cut short or not a {file.suffix} file: {reason}") from None
-
-
-def _open(file: Path) -> tuple[list[str], Reader]:
-    """Column names of a file, and a function that reads some of its columns."""
-    if file.stat().st_size == 0:
-        raise DataError(f"{file}: is empty (0 bytes)")
-    suffix = file.suffix.lower()
-    if suffix == ".parquet":
-        return _open_parquet(file)
-    table = _read_csv(file) if suffix == ".csv" else _read_arrow(file)
-    return table.column_names, lambda names: table
-
-
-def _open_parquet(file: Path) -> tuple[list[str], Reader]:
-    import pyarrow.parquet as pq
-
-    parquet = pq.ParquetFile(file, page_checksum_verification=True)
-
-    def read(names: Sequence[str]) -> pa.Table:
-        table = parquet.read(columns=list(names))
-        table.validate(full=True)  # a flipped bit in a length or an offset must not become a wild read later
-        return table
-
-    return parquet.schema_arrow.names, read
-
-
-def _read_arrow(file: Path) -> pa.Table:
-    """Arrow IPC, file or stream format; the first bytes tell which."""
-    import pyarrow as pa
-
-    with open(file, "rb") as stream:
-        magic = stream.read(6)
-    if magic.startswith(b"FEA1"):
-        raise DataError(f"{file}: is Feather version 1; write it anew as version 2 (Arrow IPC)")
-    with pa.memory_map(str(file)) as source:
-        opened = pa.ipc.open_file(source) if magic == b"ARROW1" else pa.ipc.open_stream(source)
-        table = opened.read_all()
-    table.validate(full=True)
-    return table
-
-
-def _read_csv(file: Path) -> pa.Table:
-    from pyarrow import csv
-
-    try:
-        # One thread, because only then does pyarrow know the number of a bad row.
-        return csv.read_csv(file, read_options=csv.ReadOptions(use_threads=False))
-    except ValueError as error:
-        uneven = _UNEVEN_ROW.search(str(error))
-        if uneven is None:
-            raise
-        row, expected, given, text = uneven.groups()
-        raise DataError(
-            f"{file}: data row {int(row) - 1} has {given} value(s) where the header has {expected}: {text[:80]!r}"
-        ) from None
-
-
-def _check_names(file: Path, names: list[str], target: str | None, features: Sequence[str] | None) -> None:
+def _check_names(file: DataFile, target: str | None, features: Sequence[str] | None) -> None:
+    names = list(file.schema.names)
     if twice := _repeated(names):
-        raise DataError(f"{file}: has {len(twice)} column name(s) more than once: {some(twice)}")
+        raise DataError(f"{file.path}: has {len(twice)} column name(s) more than once: {some(twice)}")
     targets = [] if target is None else [target]
     for key, wanted in (("data.target", targets), ("data.features", list(features or ()))):
         for name in wanted:
             if name not in names:
                 close = nearest(name, names)
                 raise ConfigError(
-                    key, name, f"no such column in {file}, which has {_described(names)}", close
+                    key, name, f"no such column in {file.path}, which has {_described(names)}", close
                 )
 
 
@@ -288,24 +222,32 @@ def _described(names: list[str]) -> str:
     return some(names)
 
 
-def _choose_features(
-    file: Path, table: pa.Table, target: str | None
+def choose_features(
+    file: DataFile, table: pa.Table, target: str | None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(all numeric columns but the target, those left out)."""
-    candidates = [name for name in table.column_names if name != target]
-    index = set(_pandas_index(table)) | {name for name in candidates if _INDEX_COLUMN.fullmatch(name)}
+    """(all numeric columns of the file but the target, those left out). Columns of its folders are none unless they are asked for.
+
+    Args:
+        table: rows of all columns, by which text that ought to be numbers is noticed.
+    """
+    candidates = [name for name in file.names if name != target]
+    index = set(_pandas_index(file.metadata)) | {name for name in candidates if _is_index(name)}
     kept = [name for name in candidates if name not in index and is_numeric(table.column(name).type)]
     ignored = [name for name in candidates if name not in kept]
     for name in ignored:
         if name not in index:
-            check_is_text(file, name, table.column(name))
+            check_is_text(file.path, name, table.column(name))
     if not kept:
         beside = "" if target is None else f" beside the target {target!r}"
-        raise DataError(f"{file}: has no numeric column{beside}; it has {some(table.column_names)}")
-    return tuple(kept), tuple(ignored)
+        raise DataError(f"{file.path}: has no numeric column{beside}; it has {some(file.names)}")
+    return tuple(kept), (*ignored, *(name for name in file.partition_names if name != target))
 
 
-def _pandas_index(table: pa.Table) -> list[str]:
+def _is_index(name: str) -> bool:
+    return _INDEX_COLUMN.fullmatch(name) is not None
+
+
+def _pandas_index(schema: pa.Schema) -> list[str]:
     """Columns that pandas wrote as its row index."""
-    metadata = table.schema.pandas_metadata or {}
+    metadata = schema.pandas_metadata or {}
     return [name for name in metadata.get("index_columns", ()) if isinstance(name, str)]

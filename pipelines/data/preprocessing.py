@@ -152,13 +152,33 @@ def _standardisation(
     """Mean and scale per column, [F_raw] each; scale 0 for a constant column."""
     with np.errstate(over="ignore", invalid="ignore"):
         mean, deviation = features.mean(axis=0), features.std(axis=0)
+        ptp, largest = np.ptp(features, axis=0), np.abs(features).max(axis=0)
+    return standardisation_of(mean, deviation, ptp, largest, config, names)
+
+
+def standardisation_of(
+    mean: np.ndarray,
+    deviation: np.ndarray,
+    ptp: np.ndarray,
+    largest: np.ndarray,
+    config: DataConfig,
+    names: Sequence[str] | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and scale per column, [F_raw] each, from what is known of the columns, [F_raw] each; scale 0 for a constant column.
+
+    Args:
+        deviation: standard deviation. ptp: largest less smallest value. largest: size of the value of largest size.
+
+    Raises:
+        DataError: values too large to square, or no column that varies.
+    """
     too_large = np.flatnonzero(~(deviation < _LARGEST))
     if len(too_large):
         raise DataError(
             f"{_column(too_large[0], names)} has values too large to compute with (beyond {_LARGEST:g})"
         )
     # Of a constant column the mean is off by a rounding error, so its deviation need not be exactly 0.
-    constant = np.ptp(features, axis=0) <= 8 * _EPSILON * np.abs(features).max(axis=0)
+    constant = ptp <= 8 * _EPSILON * largest
     constant |= deviation == 0
     if constant.all():
         raise DataError(
@@ -194,11 +214,11 @@ def _pca(values: np.ndarray, config: DataConfig) -> tuple[np.ndarray, np.ndarray
             str(rank),
         )
     ratio = (singular**2 / (singular**2).sum())[:wanted]
-    return mean, _signed(directions[:wanted]), ratio, np.array(singular[0] / np.sqrt(n_samples))
+    return mean, signed(directions[:wanted]), ratio, np.array(singular[0] / np.sqrt(n_samples))
 
 
-def _signed(components: np.ndarray) -> np.ndarray:
-    """Rows turned so that the entry of largest size is positive; the first of those that tie but for rounding."""
+def signed(components: np.ndarray) -> np.ndarray:
+    """Components [F, F_raw], rows turned so that the entry of largest size is positive; the first of those that tie but for rounding."""
     size = np.abs(components)
     leading = np.argmax(size >= size.max(axis=1, keepdims=True) * (1 - 1e-6), axis=1)
     return components * np.sign(components[np.arange(len(components)), leading])[:, None]

@@ -14,6 +14,8 @@ from orchestrator.config import DataConfig
 from orchestrator.errors import ConfigError, DataError, nearest
 from pipelines.data import benchmarks
 from pipelines.data.files import Columns, read_columns, some
+from pipelines.data.filters import Filter
+from pipelines.data.images import class_folders, image_transform, samples_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +76,7 @@ def load(config: DataConfig) -> Table:
     else:
         if config.path is None:
             raise ConfigError("data.path", config.path, "give data.name, or data.path and data.target")
-        columns = read_columns(config.path, config.target, config.features)
+        columns = _from_files(config)
         source = config.path
     return Table(
         columns.feature_names,
@@ -141,6 +143,17 @@ def content_digest(columns: Columns, label_names: Sequence[str] | None = None) -
     else:
         digest.update(target.astype({"b": "<u1", "i": "<i8", "f": "<f8"}[target.dtype.kind]).tobytes())
     return digest.hexdigest()
+
+
+def _from_files(config: DataConfig) -> Columns:
+    """The table that ``data.path`` names; of a folder of images, their pixels and the names of their folders."""
+    assert config.path is not None
+    transform = image_transform(config)
+    if transform is None:
+        where = Filter.parse(config.filter) if config.filter is not None else None
+        return read_columns(config.path, config.target, config.features, where)
+    files, labels = samples_of(class_folders(config.path))
+    return Columns(transform.feature_names, transform(files), "class", labels)
 
 
 def _builtin(name: str, features: Sequence[str] | None) -> tuple[Columns, tuple[str, ...]]:

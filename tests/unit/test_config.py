@@ -36,7 +36,7 @@ OTHER: dict[str, Any] = {
     "model.n_qubits": 3, "model.n_layers": 4, "model.feature_map": "my.maps:Map", "model.feature_axis": "z",
     "model.n_features": 5, "model.feature_repeats": 3, "model.layers": ("convolution", "pooling"),
     "model.image_shape": (4, 6), "model.patch_shape": (2, 3), "model.patch_stride": 2,
-    "model.reuploading": True, "model.ansatz": "hardware_efficient", "model.entanglement": "full",
+    "model.reuploading": True, "model.simplify": True, "model.ansatz": "hardware_efficient", "model.entanglement": "full",
     "model.observables": ("Z0", "0.5*X1 - Z2"), "model.head": "none", "model.output_scale": 3.25, "model.initial_scale": 0.0,
     "model.latent_qubits": 3,
     "model.frozen": (0, "p3..p5", "layer-1"), "model.initial_run": "runs/other", "model.circuit": "my.module:make",
@@ -44,6 +44,8 @@ OTHER: dict[str, Any] = {
     "data.target": "y", "data.features": ("a", "b"), "data.classes": (2, 0), "data.test_fraction": 0.0,
     "data.validation_fraction": 0.3, "data.max_samples": 100, "data.standardize": False, "data.n_components": 2,
     "data.angle_scale": 0.7, "data.angle_limit": 3.0, "data.path": "some/where.csv",
+    "data.filter": "a > 1", "data.streaming": True, "data.memory_limit_gb": 0.5, "data.readers": 2, "data.image_size": 8,
+    "data.image_fit": "letterbox",
     "gradient.rule": "parameter_shift", "gradient.stencil": "forward", "gradient.step": 0.2, "gradient.fraction": 0.5,
     "gradient.perturbations": 3, "gradient.perturbation_size": 0.2, "gradient.perturbation_decay": 0.0,
     "gradient.guide_fraction": 0.5, "gradient.metric": "full", "gradient.regularization": 0.1,
@@ -72,7 +74,8 @@ OTHER: dict[str, Any] = {
     "budget.max_usd": 12.5, "budget.prices": "my/prices.toml",
     "checkpoint.every_epochs": 2, "checkpoint.every_seconds": 1.5, "checkpoint.every_steps": 10, "checkpoint.keep": 1,
     "tracking.enabled": False, "tracking.uri": "http://localhost:5000", "tracking.experiment": "other",
-    "tracking.log_model": False, "tracking.tags": {"owner": "me", "αβ": "γ"},
+    "tracking.registered_model": "tumours", "tracking.interactive_plots": False,
+    "tracking.log_model": False, "tracking.circuit_log": True, "tracking.tags": {"owner": "me", "αβ": "γ"},
 }  # fmt: skip
 
 
@@ -83,6 +86,10 @@ def with_other(key: str) -> TrainingConfig:
     values: dict[str, dict[str, Any]] = {section: {name: OTHER[key]}}
     if key == "data.path":
         values["data"]["target"] = "y"
+    elif key in ("data.filter", "data.streaming", "data.readers"):
+        values["data"] |= {"path": "some/where.csv", "target": "y"}
+    elif key in ("data.image_size", "data.image_fit"):
+        values["data"] |= {"path": "some/where", "image_size": OTHER["data.image_size"]}
     elif name in ("image_shape", "patch_shape", "patch_stride"):
         values["model"] = {one: OTHER[f"model.{one}"] for one in ("image_shape", "patch_shape", name)}
     elif key == "model.latent_qubits":
@@ -195,6 +202,7 @@ def test_default_model_can_be_built() -> None:
         ("fleet.placement=spred", ["fleet.placement = 'spred'", "'spread'"]),
         ("fleet.dispatcher=rai", ["fleet.dispatcher = 'rai'", "'ray'"]),
         ("tracking.enabled=1", ["tracking.enabled = 1", "bool"]),
+        ("tracking.registered_model=a/b", ["tracking.registered_model = 'a/b'"]),
         ("tracking.tags={owner = 1}", ["tracking.tags = 1", "string"]),
     ],
 )
