@@ -13,16 +13,19 @@ from orchestrator.losses.base import Task
 from orchestrator.protocols import JobSpan
 from orchestrator.training.state import TrainState
 from pipelines import plots
+from pipelines.checkpoints import write_atomically
 from pipelines.data.circuit_log import write_circuit_log
 from pipelines.data.datasets import dataset_summary
 from pipelines.evaluate import Scores
 from pipelines.latency import LatencyReport, write_spans
-from pipelines.report import headline, run_parameters, time_shares
+from pipelines.plots import interactive
+from pipelines.report import headline, time_shares
 from pipelines.run_folder import RunFolder
 from pipelines.run_setup import PreparedRun
 from pipelines.spending import has_book
 from pipelines.tracking.journal import read_history
 from pipelines.tracking.provenance import environment_text, provenance_tags
+from pipelines.tracking.run_page import Ending, closing, opening, run_parameters, run_title
 from pipelines.tracking.tracker import Tracker
 from pipelines.watching.history import FleetHistory
 from pipelines.watching.watch import redactor
@@ -38,9 +41,10 @@ def start_tracker(folder: RunFolder, run: PreparedRun, on_warning: Callable[[str
         folder.name if folder.study is None else f"{folder.study.name}/{folder.name}",
         run_parameters(run),
         tags,
-        description="  \n".join(headline(run)),
+        description=opening(run, folder),
         on_warning=on_warning,
         parent=folder.study,
+        title=run_title(run.config, folder),
     )
     tracker.start()
     tracker.log_artifact(folder.path / "config.toml")
@@ -75,11 +79,41 @@ def log_outcome(
     latency: LatencyReport | None = None,
 ) -> None:
     """Draw the plots into the run's folder and log them, the last checkpoint and the model."""
+    files = _draw(folder, run, state, scores, fleet, latency)
+    for name in files:
+        tracker.log_artifact(folder.artifacts / name)
+    tracker.log_metrics(_best(state), state.step)
+    _describe(tracker, folder, run, state, scores, files)
+    newest = sorted(folder.checkpoints.glob("[0-9]*"))[-1:]
+    for checkpoint in newest:
+        tracker.log_artifact(checkpoint, "checkpoint")
+    if run.config.tracking.log_model:
+        predictor = run.predictor(state.best_params)
+        tracker.log_model(
+            folder.model,
+            feature_names=run.data.feature_names,
+            example_features=run.data.raw_example,
+            example_predictions=predictor.predict_table(run.data.raw_example),
+        )
+        registered = run.config.tracking.registered_model
+        if registered is not None and folder.study is None:  # of a study, one is chosen by hand
+            tracker.register_model(registered)
+
+
+def _draw(
+    folder: RunFolder,
+    run: PreparedRun,
+    state: TrainState,
+    scores: Scores | None,
+    fleet: FleetHistory,
+    latency: LatencyReport | None,
+) -> list[str]:
+    """Plots and tables into the run's folder; returns the files' names."""
     model = run.task.model
     history = read_history(folder.path / "metrics.jsonl")
-    norms = [value for _, value in history.get("gradient/norm", [])]
+    norms = [value for _, value in history.get("train/gradient_norm", [])]
     path = folder.artifacts
-    title = folder.name
+    title = run_title(run.config, folder)
     plots.training_curves(
         state.history, path / "training.png", step_losses=state.step_losses, gradient_norms=norms,
         test_metrics=scores.metrics if scores else {}, title=title, subtitle=headline(run)[1],
@@ -103,19 +137,55 @@ def log_outcome(
         write_circuit_log(path / files[-1], Record(folder.path).submissions(), run.config.run.seed)
     if explain := getattr(run.task.rule, "explain", None):
         files += _write_choices(folder, history, explain)
-    for name in files:
-        tracker.log_artifact(path / name)
-    newest = sorted(folder.checkpoints.glob("[0-9]*"))[-1:]
-    for checkpoint in newest:
-        tracker.log_artifact(checkpoint, "checkpoint")
-    if run.config.tracking.log_model:
-        predictor = run.predictor(state.best_params)
-        tracker.log_model(
-            folder.model,
-            feature_names=run.data.feature_names,
-            example_features=run.data.raw_example,
-            example_predictions=predictor.predict_table(run.data.raw_example),
-        )
+    tracking = run.config.tracking
+    if tracking.enabled and tracking.interactive_plots and folder.study is None:  # a study draws one for all
+        files.insert(1, _write_page(folder, title, state, scores, fleet))
+    return files
+
+
+def _best(state: TrainState) -> dict[str, float]:
+    """Figures of the best epoch, whose parameters are scored: the last ones that MLflow lists may be of a later epoch."""
+    if not state.best_epoch:
+        return {}
+    metrics = state.history[state.best_epoch - 1].metrics
+    found = {f"best/{name.replace('/', '_')}": v for name, v in metrics.items() if name.startswith("val/")}
+    return {"best/epoch": state.best_epoch, **found}
+
+
+def _describe(
+    tracker: Tracker,
+    folder: RunFolder,
+    run: PreparedRun,
+    state: TrainState,
+    scores: Scores | None,
+    files: Sequence[str],
+) -> None:
+    """The report of the run: the description at MLflow, and report.md in the run's folder."""
+    ending = Ending({}, None, files)
+    if scores is not None:
+        ending = Ending.of(scores.metrics, scores.confusion, files)
+    report = closing(run, folder, state, ending)
+    write_atomically(folder.path / "report.md", report.encode())
+    tracker.log_text(report, "report.md")
+    tracker.describe(report)
+
+
+def _write_page(
+    folder: RunFolder, title: str, state: TrainState, scores: Scores | None, fleet: FleetHistory
+) -> str:
+    """Curves, confusion matrix and timeline as one page to hover and zoom in; returns the file's name."""
+    name = "interactive.html"
+    interactive.run_page(
+        folder.artifacts / name,
+        title=title,
+        history=state.history,
+        step_losses=state.step_losses,
+        test_metrics=scores.metrics if scores else {},
+        confusion=None if scores is None else scores.confusion,
+        class_names=(scores and scores.class_names) or (),
+        spans=fleet.spans,
+    )
+    return name
 
 
 def _write_choices(

@@ -15,8 +15,15 @@ from pipelines.spending import Spending
 from pipelines.tracking.tracker import Tracker
 
 
+class TrainingStopped(Exception):
+    """Raised by a callback: training ends here, the state saved and nothing scored on the test split; the text says why."""
+
+
 class Callback:
     """Base class; override what you need. The state stands between two steps and must not be changed."""
+
+    def on_begin(self, state: TrainState) -> None:
+        """Before the first step that this process does; of a resumed run the state is that of its checkpoint."""
 
     def on_step(self, report: StepReport, state: TrainState) -> None:
         """After every optimizer step."""
@@ -36,9 +43,13 @@ class Checkpointing(Callback):
 
     Args:
         state: where the run begins, or is resumed.
+
+    Attributes:
+        before_save: called before a checkpoint is written, with what must be on the disk by then.
     """
 
     def __init__(self, checkpoints: Checkpoints, config: CheckpointConfig, state: TrainState) -> None:
+        self.before_save: Callable[[], None] | None = None
         self._checkpoints = checkpoints
         self._config = config
         self._recorded = (state.step, state.epoch)
@@ -70,6 +81,8 @@ class Checkpointing(Callback):
 
     def _save(self, state: TrainState) -> None:
         if not self.has(state):
+            if self.before_save is not None:
+                self.before_save()
             self._checkpoints.save(state)
             self._saved, self._saved_at = (state.step, state.epoch), time.monotonic()
 
@@ -113,14 +126,14 @@ class Metrics(Callback):
         available = out * max(self._dispatcher.n_workers, 1)
         metrics = {
             "train/loss": report.loss,
-            "gradient/norm": report.gradient_norm,
-            "learning_rate": report.learning_rate,
+            "train/gradient_norm": report.gradient_norm,
+            "train/learning_rate": report.learning_rate,
             "time/step_seconds": sum(report.seconds.values()),
             "time/compute_seconds": report.compute_seconds,
             "fleet/utilisation": min(report.compute_seconds / max(available, 1e-9), 1.0),
         }
         if report.gradient_noise:
-            metrics["gradient/noise"] = report.gradient_noise
+            metrics["train/gradient_noise"] = report.gradient_noise
         if report.samples_skipped:
             metrics["fleet/samples_skipped"] = report.samples_skipped
         if report.jobs_simulated:
@@ -138,10 +151,10 @@ class Metrics(Callback):
         stats = self._dispatcher.stats()
         metrics: dict[str, float | None] = {
             **report.metrics,
-            "epoch": report.epoch,
+            "train/epoch": report.epoch,
             "time/epoch_seconds": report.seconds,
             **{f"time/epoch_{phase}_seconds": seconds for phase, seconds in report.phases.items()},
-            "cache/hit_rate": stats.cache_hits / stats.cache_lookups if stats.cache_lookups else None,
+            "fleet/cache_hit_rate": stats.cache_hits / stats.cache_lookups if stats.cache_lookups else None,
             "fleet/workers": stats.n_workers,
             "fleet/jobs_retried": stats.jobs_retried,
         }
@@ -158,8 +171,8 @@ class Metrics(Callback):
         if self._waiting is not None:
             step, totals = self._waiting
             named = {
-                "circuits/total": totals.n_circuits,
-                "shots/total": totals.n_shots,
+                "cost/circuits": totals.n_circuits,
+                "cost/shots": totals.n_shots,
                 "cost/usd": totals.cost_usd,
             }
             for target, n_jobs in totals.jobs_by_target.items():
@@ -197,6 +210,11 @@ class Callbacks(Callback):
 
     def __init__(self, callbacks: Sequence[Callback]) -> None:
         self._callbacks = tuple(callbacks)
+
+    def on_begin(self, state: TrainState) -> None:
+        """To each."""
+        for callback in self._callbacks:
+            callback.on_begin(state)
 
     def on_step(self, report: StepReport, state: TrainState) -> None:
         """To each."""

@@ -1,4 +1,4 @@
-"""What is said about a run: its parameters for MLflow, the summary before it, the table and the line that opens it after it."""
+"""What is said about a run: the summary before it, the table and the line that opens it after it."""
 
 from __future__ import annotations
 
@@ -95,22 +95,6 @@ def _saved_by_freezing(run: PreparedRun, per_step: int) -> int:
 def _circuits_per_forward(run: PreparedRun) -> int:
     n_groups = len(run.task.model.measured.groups) if run.config.backend.shots else 1
     return n_groups * mitigation_of(run.config.backend).circuits_per_point
-
-
-def run_parameters(run: PreparedRun) -> dict[str, Any]:
-    """Every configuration key, and what follows from them, as MLflow parameters."""
-    task = run.task
-    derived = {
-        "model.n_params": task.model.n_params,
-        "model.n_trainable": int((~task.model.frozen).sum()),
-        "model.n_gates": len(task.model.template.gates),
-        "gradient.rule_used": task.rule.name,
-        "data.digest": run.data.digest,
-        "data.n_train": len(run.data.train.targets),
-        "data.n_validation": len(run.data.validation.targets),
-        "data.n_test": len(run.data.test.targets),
-    }
-    return run.config.flattened() | derived
 
 
 def headline(run: PreparedRun) -> list[str]:

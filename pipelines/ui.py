@@ -1,38 +1,73 @@
-"""``qfleet ui``: open a run in MLflow's pages, starting a server for them where the store is a file."""
+"""``qfleet ui``: open runs in MLflow's pages, starting a server for them where the store is a file."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote
 
 from orchestrator.errors import InputError
 from pipelines.run_folder import RunFolder
-from pipelines.tracking.uri import complete_uri
+from pipelines.studies.folder import StudyFolder
+from pipelines.tracking.journal import Spool, SpoolState
+from pipelines.tracking.uri import complete_uri, without_mask
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Say where the run's page is, and serve it until Ctrl-C. Returns what ``--json`` prints.
+    """Say where the page of the run is, or the one that compares several, and serve it until Ctrl-C. Returns what ``--json`` prints.
 
     Raises:
-        InputError: the run was not logged to MLflow, or the server does not start.
+        InputError: a run was not logged to MLflow, or not where the others were, or the server does not start.
     """
-    folder = RunFolder.find(options.run, options.directory)
-    where = folder.read_json("tracking.json") if (folder.path / "tracking.json").is_file() else {}
-    uri, run_id = where.get("uri"), where.get("run_id")
-    if not uri or not run_id:
-        raise InputError(
-            f"run {folder.name} has not been logged to MLflow; 'qfleet resume {folder.name}' logs what is missing"
-        )
-    page = f"/#/experiments/{where['experiment_id']}/runs/{run_id}"
+    by_id = {
+        state.run_id: (name, state) for name, state in (_tracked(n, options.directory) for n in options.runs)
+    }
+    names, states = [name for name, _ in by_id.values()], [state for _, state in by_id.values()]
+    uri = states[0].uri
+    assert uri is not None
+    for name, state in by_id.values():
+        if state.uri != uri:
+            raise InputError(
+                f"{names[0]} was logged to {uri} and {name} to {state.uri}: runs of two stores cannot be compared"
+            )
+    page = _page(states)
     is_server = uri.startswith(("http://", "https://"))
-    address = uri.rstrip("/") + page if is_server else f"http://127.0.0.1:{options.port}{page}"
+    address = without_mask(uri).rstrip("/") + page if is_server else f"http://127.0.0.1:{options.port}{page}"
     print(address, file=sys.stderr if options.json else sys.stdout, flush=True)
     if not is_server and not options.json:
         _serve(complete_uri(uri), options.port)
-    return {"run_name": folder.name, "run_id": run_id, "tracking_uri": uri, "address": address}
+    first = {"run_name": names[0], "run_id": states[0].run_id}
+    every = {"run_names": names, "run_ids": [state.run_id for state in states]}
+    return first | every | {"tracking_uri": uri, "address": address}
+
+
+def _tracked(name: str, directory: str) -> tuple[str, SpoolState]:
+    """Name of a run or study, and where MLflow has it."""
+    folder = StudyFolder.find(name, directory) or RunFolder.find(name, directory)
+    state = Spool(folder.path).state if (folder.path / "tracking.json").is_file() else SpoolState()
+    if not state.uri or not state.run_id:
+        raise InputError(
+            f"run {folder.name} has not been logged to MLflow; 'qfleet resume {folder.name}' logs what is missing"
+        )
+    return state.run_name or folder.name, state
+
+
+def _page(states: Sequence[SpoolState]) -> str:
+    """Path of the page of one run, or of the comparison of several."""
+    if len(states) == 1:
+        return f"/#/experiments/{states[0].experiment_id}/runs/{states[0].run_id}"
+    runs = [state.run_id for state in states]
+    experiments = list(dict.fromkeys(state.experiment_id for state in states))
+    return f"/#/compare-runs?runs={_plain(runs)}&experiments={_plain(experiments)}"
+
+
+def _plain(values: Sequence[str | None]) -> str:
+    return quote(json.dumps(values, separators=(",", ":")))
 
 
 def _serve(uri: str, port: int) -> None:

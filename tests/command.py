@@ -26,6 +26,8 @@ MODULES = [
     "actors.ray_fleet",
     "actors.ionq.session",
     "alembic.command",
+    "bokeh.embed",
+    "bokeh.plotting",
     "cirq_ionq",
     "mlflow.pyfunc",
     "mlflow.store.tracking.sqlalchemy_store",

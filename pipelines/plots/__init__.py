@@ -9,7 +9,8 @@ from pipelines.plots.circuit import circuit_diagram
 from pipelines.plots.gates import DrawnGate, circuit_text, drawn_gates, labelled_circuit
 from pipelines.plots.latency import latency
 from pipelines.plots.reconstruction import fidelities, reconstructed_images
-from pipelines.plots.scores import confusion_matrix, predictions
+from pipelines.plots.reliability import reliability
+from pipelines.plots.scores import confusion_matrix, predictions, residuals
 from pipelines.plots.timeline import fleet_timeline, timeline_figure
 from pipelines.plots.training import training_curves
 
@@ -25,6 +26,8 @@ __all__ = [
     "latency",
     "predictions",
     "reconstructed_images",
+    "reliability",
+    "residuals",
     "timeline_figure",
     "training_curves",
 ]

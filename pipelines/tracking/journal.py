@@ -243,6 +243,9 @@ class SpoolState:
         status: status the MLflow run is to get; shipped_status: the one it has.
         refused: what the server refused for good, in words.
         parent: folder of the run that this one stands below, relative to its own; None: of none.
+        title: the run's name in MLflow's lists; empty: `run_name`.
+        registrations: names under which the model is to be registered, each with ``alias`` (or None), and the ``version`` it got there
+            as ``model_id``; it is done while that is the model of the run.
     """
 
     version: int = 1
@@ -268,6 +271,20 @@ class SpoolState:
     model_id: str | None = None
     refused: dict[str, str] = field(default_factory=dict)
     parent: str | None = None
+    title: str = ""
+    registrations: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def pending_registrations(self) -> list[dict[str, Any]]:
+        """Those that the server has not got, of a run that has a model to register."""
+        if self.model is None or "model" in self.refused:
+            return []
+        return [
+            each
+            for each in self.registrations
+            if (each["model_id"] is None or each["model_id"] != self.model_id)
+            and registration_words(each) not in self.refused
+        ]
 
     def forget_shipped(self) -> None:
         """Nothing is on the server: another server, or the run was deleted there."""
@@ -277,6 +294,8 @@ class SpoolState:
         self.tags.pop(PARENT_TAG, None)
         for dataset in self.datasets:
             dataset["shipped"] = False
+        for each in self.registrations:
+            each["version"] = each["model_id"] = None
 
 
 class Spool:
@@ -324,9 +343,12 @@ class Spool:
         return [name for path, name in names if self.state.files.get(name) != file_sha256(path)]
 
     def find_parent(self) -> None:
-        """Tag the run with its parent's id as soon as MLflow knows the parent; the parent's own folder tells."""
+        """Tag the run with its parent's id as soon as MLflow knows the parent, and anew if it has another one there since.
+
+        The parent's own folder tells.
+        """
         with self.lock:
-            if self.state.parent is None or PARENT_TAG in self.state.tags:
+            if self.state.parent is None:
                 return
             try:
                 parent = json.loads((self.run_dir / self.state.parent / "tracking.json").read_text())
@@ -355,6 +377,12 @@ class Spool:
             os.replace(self.path, aside)
             logger.warning("%s could not be read and was set aside as %s", self.path, aside.name)
             return SpoolState()
+
+
+def registration_words(registration: Mapping[str, Any]) -> str:
+    """A registration as it is spoken of, among what the server refused for one."""
+    alias = "" if registration["alias"] is None else f"@{registration['alias']}"
+    return f"registration as {registration['name']}{alias}"
 
 
 def replace_file(path: Path, data: bytes, durable: bool = False) -> None:

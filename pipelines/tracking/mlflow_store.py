@@ -24,12 +24,16 @@ import numpy as np
 from orchestrator.errors import TrackingError
 from orchestrator.redaction import Redactor
 from pipelines.tracking.journal import MetricPoint
+from pipelines.tracking.model_code import CODE_FILE, write_code
 from pipelines.tracking.sqlite_file import make_whole
 
 logger = logging.getLogger(__name__)
 
+_HASHED_ROWS = 1 << 14
+
 RUN_TAG = "qfleet.run"
 MODEL_TAG = "qfleet.model"
+MODEL_ID_TAG = "qfleet.model_id"
 
 # MLflow's own limits (mlflow.utils.validation); beyond them it cuts silently or refuses.
 MAX_METRICS, MAX_PARAMS_OR_TAGS, MAX_REQUEST_BYTES = 1000, 100, 400_000
@@ -190,6 +194,27 @@ class MlflowStore:
             self._client.finalize_logged_model(model.model_id, "READY")
         return str(model.model_id)
 
+    def register(self, model_id: str, run_id: str, name: str, alias: str | None) -> int:
+        """The version of the registered model `name` that is this model, made if absent, with its alias; returns the version."""
+        try:
+            self._client.create_registered_model(name)
+        except Exception as error:
+            if getattr(error, "error_code", None) != "RESOURCE_ALREADY_EXISTS":
+                raise
+        found = [
+            each
+            for each in self._client.search_model_versions(f"name = '{name}'")
+            if each.tags.get(MODEL_ID_TAG) == model_id
+        ]
+        # The place of the files, not models:/<id>: MLflow would look that up in the tracking store of its own process-wide state.
+        version = found[0] if found else self._client.create_model_version(
+            name, self._client.get_logged_model(model_id).artifact_location, run_id=run_id, model_id=model_id,
+            tags={MODEL_ID_TAG: model_id}, await_creation_for=0,
+        )  # fmt: skip
+        if alias is not None:
+            self._client.set_registered_model_alias(name, alias, version.version)
+        return int(version.version)
+
 
 def fetch_metrics(uri: str, run_id: str) -> dict[str, list[MetricPoint]]:
     """Every point that MLflow has of a run, by metric, in order of step; as MLflow gives them."""
@@ -279,7 +304,10 @@ def _save_pyfunc(path: Path, request: dict[str, Any], run_dir: Path, run_id: str
     save_model(
         path=str(path),
         python_model=str(Path(__file__).with_name("pyfunc_model.py")),
-        artifacts={"predictor": str(run_dir / request["folder"])},
+        artifacts={
+            "predictor": str(run_dir / request["folder"]),
+            "code": str(write_code(path.with_name(CODE_FILE))),
+        },
         signature=ModelSignature(
             inputs=Schema([ColSpec("double", name) for name in names]),
             outputs=Schema([ColSpec(kind, name) for name, kind in request["outputs"].items()]),
@@ -314,9 +342,16 @@ def _dataset_source(source: str) -> Any:
 
 
 def _array_digest(features: np.ndarray, targets: np.ndarray | None) -> str:
-    digest = hashlib.sha256(np.ascontiguousarray(features).tobytes())
-    if targets is not None:
-        digest.update(str(np.asarray(targets).tolist()).encode())
+    digest = hashlib.sha256()
+    for start in range(
+        0, len(features), _HASHED_ROWS
+    ):  # the features may be a file that is larger than memory
+        digest.update(np.ascontiguousarray(features[start : start + _HASHED_ROWS]).tobytes())
+    if targets is not None:  # the text of the list of them, a part at a time
+        for start in range(0, len(targets), _HASHED_ROWS):
+            part = str(np.asarray(targets[start : start + _HASHED_ROWS]).tolist())[1:-1]
+            digest.update(f"{', ' if start else '['}{part}".encode())
+        digest.update(b"]" if len(targets) else b"[]")
     return digest.hexdigest()[:MAX_DIGEST]
 
 

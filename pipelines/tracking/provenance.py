@@ -86,14 +86,13 @@ def provenance_tags(backend: str | None = None) -> dict[str, str]:
         "mlflow.source.name": Path(sys.argv[0] if sys.argv else "").name or "python",
         "mlflow.source.type": "JOB" if job else "LOCAL",
         "qfleet.version": versions(("qfleet",)).get("qfleet", "unknown"),
-        "qfleet.python": platform.python_version(),
     }
     if user := _user():
         tags["mlflow.user"] = user
     if found := git_commit():
         tags["mlflow.source.git.commit"] = found[0]
-        tags["git.commit"] = found[0]
-        tags["git.dirty"] = str(found[1]).lower()
+        if found[1]:
+            tags["git.dirty"] = "true"
     if job:
         tags["ray.job_id"] = job
     if backend:

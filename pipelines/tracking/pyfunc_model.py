@@ -7,6 +7,12 @@ against the signature and refuses a bare array, which carries no names; ``loaded
 
 from __future__ import annotations
 
+import atexit
+import importlib
+import shutil
+import sys
+import tempfile
+import zipfile
 from typing import Any
 
 import numpy as np
@@ -19,14 +25,12 @@ class QfleetModel(PythonModel):
     """Predicts with `pipelines.predictor.Predictor`, which is imported when the model is loaded, not when it is logged."""
 
     def load_context(self, context: Any) -> None:
-        """Load the predictor from the logged folder."""
+        """Load the predictor from the logged folder, by the qfleet that is installed, else by the code that came with the model."""
         try:
             from pipelines.predictor import Predictor
-        except ImportError as error:
-            raise ImportError(
-                f"this model needs the qfleet package, in the version its MLmodel file names: install it from its "
-                f"repository (pip install <checkout>); {error}"
-            ) from error
+        except ImportError:
+            add_code(context.artifacts["code"])
+            from pipelines.predictor import Predictor
         self.predictor = Predictor.load(context.artifacts["predictor"])
 
     # MLflow reads this hint; with none, or a union, it prints advice whenever the class is made. Arrays are taken all the same.
@@ -37,6 +41,27 @@ class QfleetModel(PythonModel):
         if isinstance(model_input, pd.DataFrame):
             table.index = model_input.index
         return table
+
+
+def add_code(archive: str) -> None:
+    """Unpack the code that came with the model, for as long as this process lives, and let it be imported.
+
+    In a folder of our own: one with a name that can be foretold could be filled by others. Compiled kernels are cached elsewhere, by
+    the content of their sources.
+    """
+    folder = tempfile.mkdtemp(prefix="qfleet-code-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    with zipfile.ZipFile(archive) as code:
+        code.extractall(folder)
+    sys.path.insert(0, folder)
+    for name in (
+        "orchestrator",
+        "actors",
+        "pipelines",
+    ):  # what an import that failed left, or another package of that name
+        for module in [each for each in sys.modules if each == name or each.startswith(f"{name}.")]:
+            del sys.modules[module]
+    importlib.invalidate_caches()
 
 
 def ordered_features(model_input: Any, names: tuple[str, ...]) -> np.ndarray:

@@ -17,7 +17,7 @@ class TrackingReport:
         run_id, experiment_id: at MLflow; None while there is none.
         tracking_uri: without credentials; None if tracking is off.
         n_points: points in the journal; n_points_pending: those MLflow does not have yet.
-        n_items_pending: files, data sets, tags, the model or the final status still to be sent.
+        n_items_pending: files, data sets, tags, the model, its registrations or the final status still to be sent.
         refused: what MLflow refused for good, in words.
         message: one line for people; it says how to ship the rest if there is any.
     """
@@ -60,6 +60,7 @@ def _n_items(state: SpoolState, writer: TrackingWriter) -> int:
         + len(writer.raw_datasets)
         + sum(not each["shipped"] for each in state.datasets)
         + (state.model is not None and state.model_id is None and "model" not in state.refused)
+        + len(state.pending_registrations)
         + sum(state.shipped_tags.get(key) != value for key, value in state.tags.items())
         + (state.status != "RUNNING" and state.shipped_status != state.status)
     )

@@ -14,7 +14,8 @@ from pipelines.tracking.journal import file_sha256, replace_file
 from pipelines.tracking.provenance import versions
 
 # What the prediction side of the package imports. qfleet itself is not listed: it is on no index, and a requirement by bare name
-# would make `mlflow models` fetch whatever someone else may publish under that name. MLmodel's metadata says which qfleet it was.
+# would make `mlflow models` fetch whatever someone else may publish under that name. Its code goes along (see `model_code`), and
+# MLmodel's metadata says which version it was.
 PREDICTION_REQUIREMENTS = (
     "mlflow",
     "cirq-core",
@@ -22,7 +23,6 @@ PREDICTION_REQUIREMENTS = (
     "numpy",
     "pandas",
     "pydantic",
-    "scikit-learn",
     "scipy",
 )
 

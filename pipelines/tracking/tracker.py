@@ -22,7 +22,9 @@ from orchestrator.config import TrackingConfig
 from orchestrator.errors import InputError
 from orchestrator.redaction import Redactor
 from pipelines.tracking.journal import MetricJournal, Spool, now_ms
+from pipelines.tracking.markdown import NOTE_TAG
 from pipelines.tracking.mlflow_store import RawDataset, fetch_metrics
+from pipelines.tracking.registered_names import check_names
 from pipelines.tracking.report import TrackingReport, tracking_report
 from pipelines.tracking.tracked_model import PREDICTION_REQUIREMENTS, model_request
 from pipelines.tracking.uri import given_uri, resolve_uri, without_mask
@@ -46,6 +48,7 @@ class Tracker:
         on_warning: called (from the thread) with the few sentences a person should see; by default they are logged.
         interval_seconds: pause between two shipments.
         parent: folder of the run that this one stands below in MLflow; None: as an earlier process said.
+        title: name in MLflow's lists, given when the run is made there; None: `run_name`.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Tracker:
         on_warning: Callable[[str], None] | None = None,
         interval_seconds: float = 1.0,
         parent: str | Path | None = None,
+        title: str | None = None,
     ) -> None:
         self._config = config
         self._pid = os.getpid()
@@ -68,6 +72,8 @@ class Tracker:
         self._redact = Redactor(given)
         self.journal = MetricJournal(self.spool.run_dir / "metrics.jsonl")
         self._describe(run_name, params, {**config.tags, **(tags or {})}, description)
+        if title is not None:
+            self.spool.state.title = self._redact(title)
         if parent is not None:
             self.spool.state.parent = os.path.relpath(parent, self.spool.run_dir)
         self._writer: TrackingWriter | None = None
@@ -106,6 +112,10 @@ class Tracker:
         with self.spool.lock:
             self.spool.state.tags.update(self._clean(tags))
             self.spool.save()
+
+    def describe(self, markdown: str) -> None:
+        """Set the description; links to ``artifacts/FILE`` lead to the run's artifacts, there and in the run's folder."""
+        self.set_tags({NOTE_TAG: markdown})
 
     def log_artifact(self, path: str | Path, folder: str = "") -> None:
         """Log a file, or a folder with all in it, below `folder` of the run's artifacts.
@@ -189,13 +199,35 @@ class Tracker:
             example_features=example_features,
             example_predictions=example_predictions,
             requirements=requirements,
-            git_commit=self.spool.state.tags.get("git.commit"),
+            git_commit=self.spool.state.tags.get("mlflow.source.git.commit"),
         )
         with self.spool.lock:
             state = self.spool.state
             if state.model is None or state.model["sha256"] != request["sha256"]:
                 state.model, state.model_id = request, None
                 self.spool.save()
+        self._wake()
+
+    def register_model(self, name: str, alias: str | None = None) -> None:
+        """Register the run's model, once it is logged, as a version of `name`; the same model is registered there once.
+
+        Args:
+            alias: given to the version, and taken from the one that had it.
+
+        Raises:
+            InputError: MLflow would not take the name or the alias.
+        """
+        check_names(name, alias)
+        if os.getpid() != self._pid:
+            return
+        with self.spool.lock:
+            registrations = self.spool.state.registrations
+            known = next((r for r in registrations if (r["name"], r["alias"]) == (name, alias)), None)
+            if known is None:
+                registrations.append({"name": name, "alias": alias, "version": None, "model_id": None})
+            elif alias is not None:
+                known["model_id"] = None  # another version may have got the alias since
+            self.spool.save()
         self._wake()
 
     def status(self) -> TrackingReport:
@@ -261,7 +293,7 @@ class Tracker:
                 state.params = {key: self._redact(_as_text(value)) for key, value in params.items()}
             state.tags.update(self._clean(tags))
             if description is not None:
-                state.tags["mlflow.note.content"] = self._redact(description)
+                state.tags[NOTE_TAG] = self._redact(description)
 
     def _choose_uri(self, given: str | None) -> str:
         """The URI to use; if it is another than last time, all is to be shipped anew."""
@@ -318,6 +350,8 @@ def ship_pending(
     config = config or TrackingConfig(experiment=recorded.experiment or "qfleet")
     tracker = Tracker(run_dir, config, recorded.run_name)
     try:
+        with tracker.spool.lock:
+            tracker.spool.state.refused = {}  # what was refused then may have been mended since
         tracker._start_writer()
         return tracker.finish(None, timeout_seconds)
     finally:

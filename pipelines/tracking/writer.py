@@ -7,7 +7,7 @@ How nothing is lost and nothing is doubled:
 - a point is journaled once, with its first timestamp, and MLflow keeps identical points once, so resending is harmless;
 - the journal is on the disk before its points are sent, so a power cut can't make the next process journal sent points anew;
 - the run is created with a tag that is unique to the run's folder; if the answer to "create" is lost, the run is found by it;
-- files are compared by sha256, data sets by digest, the model by a tag of its content.
+- files are compared by sha256, data sets by digest, the model by a tag of its content, a registered version by its model's id.
 
 Non-finite values stay what they are in the journal. MLflow keeps NaN; an infinity would become 1.8e308 there and flatten every
 chart, so it is sent as NaN, with a tag ``qfleet.nonfinite.<metric>`` that says what it was and at which step first.
@@ -25,7 +25,15 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.redaction import Redactor
-from pipelines.tracking.journal import MetricJournal, MetricPoint, Spool, file_sha256, read_points
+from pipelines.tracking.journal import (
+    MetricJournal,
+    MetricPoint,
+    Spool,
+    file_sha256,
+    read_points,
+    registration_words,
+)
+from pipelines.tracking.markdown import NOTE_TAG, cut_description, with_links
 from pipelines.tracking.mlflow_store import (
     MAX_METRICS,
     MAX_PARAM_VALUE,
@@ -131,7 +139,7 @@ class TrackingWriter:
         if is_refusal(error):
             self.state = "refused"
             self._warn_once(
-                f"MLflow at {self._spool.state.uri} refuses this run: {self.reason}. Training goes on; all is kept in "
+                f"MLflow at {self._spool.state.uri} refuses this run: {self.reason}. Nothing is lost: all is kept in "
                 f"{self._spool.run_dir}."
             )
             return None
@@ -139,7 +147,7 @@ class TrackingWriter:
         self.state = "unreachable"
         logger.debug("attempt %d failed: %s (%s)", self._n_failures, self.reason, type(error).__name__)
         self._warn_once(
-            f"MLflow at {self._spool.state.uri} cannot be reached: {self.reason}. Training goes on; all is kept in "
+            f"MLflow at {self._spool.state.uri} cannot be reached: {self.reason}. Nothing is lost: all is kept in "
             f"{self._spool.run_dir} and sent when it answers."
         )
         if self._is_finishing.is_set():
@@ -181,7 +189,8 @@ class TrackingWriter:
         self._queue_unshipped()
         if run_id is None:
             tags = {RUN_TAG: f"{state.run_name}-{state.token}"}
-            run_id = server.create_run(experiment_id, state.run_name, state.started_ms, tags)
+            name = state.title or state.run_name
+            run_id = server.create_run(experiment_id, name, state.started_ms, tags)
         with self._spool.lock:
             state.experiment_id, state.run_id = experiment_id, run_id
             self._spool.save()
@@ -220,6 +229,8 @@ class TrackingWriter:
             return False
         if state.model is not None and state.model_id is None and "model" not in state.refused:
             self._ship_model(server, state.run_id, state.model)
+        for registration in state.pending_registrations:
+            self._ship_registration(server, state.run_id, registration)
         self._ship_tags(server, state.run_id)
         if is_finishing and state.shipped_status != state.status:
             server.terminate(state.run_id, state.status, state.ended_ms)
@@ -258,9 +269,15 @@ class TrackingWriter:
         with self._spool.lock:
             new = {key: value for key, value in state.tags.items() if state.shipped_tags.get(key) != value}
         if new:
-            tags = {clean_key(key): cut(value, MAX_TAG_VALUE) for key, value in new.items()}
+            tags = {clean_key(key): self._tag_value(key, value, run_id) for key, value in new.items()}
             self._guard(server, "tags", lambda: server.set_tags(run_id, tags))
             self._record(lambda: state.shipped_tags.update(new))
+
+    def _tag_value(self, key: str, value: str, run_id: str) -> str:
+        if key != NOTE_TAG:
+            return cut(value, MAX_TAG_VALUE)
+        text = with_links(value, self._spool.state.experiment_id or "", run_id)
+        return cut_description(text, MAX_TAG_VALUE)
 
     def _queue_unshipped(self) -> None:
         """Files of an earlier process, or put among the artifacts by others; what is queued twice is sent once."""
@@ -295,6 +312,17 @@ class TrackingWriter:
 
         if self._guard(server, "model", send):
             self._record(lambda: setattr(state, "model_id", made[0]))
+
+    def _ship_registration(self, server: MlflowStore, run_id: str, registration: dict[str, Any]) -> None:
+        model_id, made = self._spool.state.model_id, list[int]()
+        if model_id is None:  # refused
+            return
+
+        def send() -> None:
+            made.append(server.register(model_id, run_id, registration["name"], registration["alias"]))
+
+        if self._guard(server, registration_words(registration), send):
+            self._record(lambda: registration.update(version=made[0], model_id=model_id))
 
     def _record(self, change: Callable[[], object]) -> None:
         with self._spool.lock:

@@ -1,4 +1,4 @@
-"""One real Ray for all integration tests: starting one per test would cost seconds each time."""
+"""One real Ray and one MLflow server for all integration tests: starting one per test would cost seconds each time."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 import ray
+
+from tests.integration.mlflow_server import MlflowServer
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +23,12 @@ def local_ray() -> Iterator[None]:
     )
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    """A server on loopback; tests take experiments of their own, and one that stops it starts it again."""
+    one = MlflowServer(tmp_path_factory.mktemp("server"))
+    one.start()
+    yield one
+    one.kill()

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -40,12 +40,22 @@ class Predictor:
 '''
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
-    one = MlflowServer(tmp_path_factory.mktemp("server"))
-    one.start()
-    yield one
-    one.kill()
+@pytest.fixture
+def server(mlflow_server: MlflowServer) -> MlflowServer:
+    return mlflow_server
+
+
+def log_model(tracker: Tracker, folder: Path) -> None:
+    """What `PREDICTOR` reads."""
+    folder.mkdir(parents=True)
+    (folder / "about.json").write_text(json.dumps({"feature_names": ["b", "a"]}))
+    np.savez(folder / "params.npz", params=np.array([2.0]))
+    tracker.log_model(
+        folder,
+        feature_names=("b", "a"),
+        example_features=np.array([[1.0, 2.0]]),
+        example_predictions={"prediction": np.array(["down"], object), "value": np.array([-2.0])},
+    )
 
 
 def test_a_server_killed_mid_run_loses_and_doubles_nothing(tmp_path, server):
@@ -71,6 +81,9 @@ def test_a_server_killed_mid_run_loses_and_doubles_nothing(tmp_path, server):
             server.kill()
             tracker.log_text("written during the outage", "notes/outage.txt")
             tracker.log_dataset(np.ones((4, 2)), np.arange(4), name="ones", source="made up")
+            log_model(tracker, tmp_path / "run" / "model")
+            tracker.register_model("outlasted", "champion")
+            tracker.describe("# Written during the outage\n[notes](artifacts/notes/outage.txt)")
         if step == 400:
             end = time.monotonic() + 60
             while tracker.status().state != "unreachable":
@@ -97,27 +110,25 @@ def test_a_server_killed_mid_run_loses_and_doubles_nothing(tmp_path, server):
     assert len(client.search_runs([run.info.experiment_id])) == 1
     assert [each.path for each in client.list_artifacts(report.run_id, "notes")] == ["notes/outage.txt"]
     assert len(run.inputs.dataset_inputs) == 1
+    note = run.data.tags["mlflow.note.content"]
+    assert note.endswith(
+        f"(#/experiments/{run.info.experiment_id}/runs/{report.run_id}/artifacts/notes/outage.txt)"
+    )
+    version = client.get_model_version_by_alias("outlasted", "champion")
+    assert (int(version.version), version.run_id) == (1, report.run_id)
+    assert client.get_registered_model("outlasted").latest_versions[0].version == version.version
     for folder in (tmp_path, server.folder):
         for path in folder.rglob("*"):
             assert not path.is_file() or b"hunter2" not in path.read_bytes(), path
 
 
 def test_the_logged_model_predicts_elsewhere_without_pickle(tmp_path, server):
-    folder = tmp_path / "run" / "model"
-    folder.mkdir(parents=True)
-    (folder / "about.json").write_text(json.dumps({"feature_names": ["b", "a"]}))
-    np.savez(folder / "params.npz", params=np.array([2.0]))
     with Tracker(
         tmp_path / "run", TrackingConfig(uri=server.uri, experiment="model"), "m", {"lr": 0.1}
     ) as tracker:
         tracker.log_metrics({"test/accuracy": 1.0}, 1)
         started = time.perf_counter()
-        tracker.log_model(
-            folder,
-            feature_names=("b", "a"),
-            example_features=np.array([[1.0, 2.0]]),
-            example_predictions={"prediction": np.array(["down"], object), "value": np.array([-2.0])},
-        )
+        log_model(tracker, tmp_path / "run" / "model")
         assert time.perf_counter() - started < 0.5
         report = tracker.finish(timeout_seconds=120)
     assert report.is_complete, report

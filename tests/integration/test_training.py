@@ -103,20 +103,20 @@ def test_the_run_is_whole_in_mlflow(default_run: tuple[Path, dict], monkeypatch:
     assert run.data.params["model.n_params"] == "48"
     assert run.data.params["gradient.rule_used"] == "adjoint"
     assert run.data.metrics["test/accuracy"] == outcome["metrics"]["test/accuracy"]
-    assert run.data.metrics["circuits/total"] == outcome["circuits"], "validation and the final test included"
+    assert run.data.metrics["cost/circuits"] == outcome["circuits"], "validation and the final test included"
     assert run.data.tags["backend"] == "ideal"
     assert run.inputs.dataset_inputs
     per_step = {
         "train/loss",
-        "gradient/norm",
-        "circuits/total",
-        "shots/total",
+        "train/gradient_norm",
+        "cost/circuits",
+        "cost/shots",
         "cost/usd",
         "fleet/utilisation",
     }
     for name in per_step:
         assert len(client.get_metric_history(run.info.run_id, name)) == outcome["steps"], name
-    for name in ("val/loss", "val/accuracy", "cache/hit_rate", "time/epoch_seconds"):
+    for name in ("val/loss", "val/accuracy", "fleet/cache_hit_rate", "time/epoch_seconds"):
         assert len(client.get_metric_history(run.info.run_id, name)) == outcome["epochs"], name
     files = {file.path for file in client.list_artifacts(run.info.run_id)}
     assert {
@@ -335,7 +335,7 @@ def _assert_logged_once(outcome: dict) -> None:
     assert run.info.status == "FINISHED"
     named = client.search_runs([run.info.experiment_id], "attributes.run_name = 'stormy'")
     assert [r.info.run_id for r in named] == [outcome["run_id"]]
-    for name in ("train/loss", "gradient/norm", "circuits/total"):
+    for name in ("train/loss", "train/gradient_norm", "cost/circuits"):
         steps = [point.step for point in client.get_metric_history(outcome["run_id"], name)]
         assert sorted(steps) == list(range(1, outcome["steps"] + 1)), name
 

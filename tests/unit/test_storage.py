@@ -104,7 +104,7 @@ def test_a_full_disk_is_a_clean_stop_that_resume_continues(tmp_path: Path, calm:
     np.testing.assert_array_equal(resumed.params, calm.params)
     assert (resumed.metrics, resumed.totals) == (calm.metrics, calm.totals)
     points, _ = read_points(tmp_path / "runs" / "full" / "metrics.jsonl")
-    for key in ("train/loss", "circuits/total"):  # the step whose record failed was done again, and recorded
+    for key in ("train/loss", "cost/circuits"):  # the step whose record failed was done again, and recorded
         assert [point.step for point in points if point.key == key] == [*range(1, N_STEPS + 1)], key
 
 

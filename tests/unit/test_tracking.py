@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.server
 import json
 import logging
@@ -20,6 +21,7 @@ import pytest
 from orchestrator.config import TrackingConfig
 from orchestrator.errors import InputError
 from orchestrator.redaction import Redactor, redact_uri
+from pipelines.tracking.mlflow_store import _array_digest
 from pipelines.tracking.provenance import environment_text, git_commit, provenance_tags
 from pipelines.tracking.pyfunc_model import ordered_features
 from pipelines.tracking.tracker import Tracker, fetch_metrics, resolve_uri, ship_pending
@@ -255,6 +257,8 @@ def test_a_server_that_is_down_for_the_whole_run(tmp_path, uri, free_port):
     tracker.log_text("kept", "kept.txt")
     tracker.log_dataset(np.ones((3, 1)), name="d", source="x")
     log_model(tracker, tmp_path / "elsewhere")
+    tracker.register_model("down", "champion")
+    tracker.describe("# The end\n[plot](artifacts/kept.txt)")
     assert time.perf_counter() - started < 1.0
     wait_for(lambda: tracker.status().state == "unreachable")
     report = tracker.finish(timeout_seconds=30)
@@ -277,8 +281,119 @@ def test_a_server_that_is_down_for_the_whole_run(tmp_path, uri, free_port):
     assert [(p.step, p.value) for p in points] == [(s, s) for s in range(100)]
     assert (Path(run.info.artifact_uri) / "kept.txt").is_file()
     assert len(run.inputs.dataset_inputs) == len(run.outputs.model_outputs) == 1
+    version = client(uri).get_model_version_by_alias("down", "champion")
+    assert (int(version.version), version.run_id) == (1, run.info.run_id)
+    note = run.data.tags["mlflow.note.content"]
+    assert note.startswith("# The end\n[plot](#/experiments/")
+    assert note.endswith(f"/runs/{run.info.run_id}/artifacts/kept.txt)")
     assert ship_pending(tmp_path / "run").is_complete  # again: by the recorded URI, and nothing to do
     assert len(fetch_metrics(uri, run.info.run_id)["a"]) == 100
+
+
+def test_a_model_is_registered_once_whatever_happens(tmp_path, uri):
+    config = TrackingConfig(uri=uri, experiment="register")
+
+    def process(values=3.0, alias=None):
+        with Tracker(
+            tmp_path / "run", config, "r", interval_seconds=0.02, title="a readable name"
+        ) as tracker:
+            tracker.register_model("tumours", alias)  # before there is a model
+            log_model(tracker, tmp_path / "run" / "model", names=("b", f"a{values}"))
+        assert tracker.status().is_complete, tracker.status()
+        return {int(v.version): v for v in client(uri).search_model_versions("name = 'tumours'")}
+
+    assert list(process()) == [1]
+    assert list(process()) == [1]
+    path = tmp_path / "run" / "tracking.json"
+    state = json.loads(path.read_text())
+    for each in state["registrations"]:  # as SIGKILL leaves it between the answer and our note of it
+        each.update(version=None, model_id=None)
+    path.write_text(json.dumps(state))
+    assert list(process(alias="champion")) == [1]
+    found = client(uri).get_model_version_by_alias("tumours", "champion")
+    assert (int(found.version), found.run_id) == (1, state["run_id"])
+    assert set(process(values=4.0)) == {1, 2}, "another model is another version"
+    assert runs(uri, "register")[0].info.run_name == "a readable name"
+    import mlflow
+
+    assert mlflow.get_tracking_uri() != uri, "nothing of MLflow's global state was needed"
+
+
+def test_an_alias_that_another_version_got_comes_back_when_it_is_asked_for(tmp_path, uri):
+    config = TrackingConfig(uri=uri, experiment="alias")
+    for name in ("one", "two", "one"):
+        with Tracker(tmp_path / name, config, name) as tracker:
+            log_model(tracker, tmp_path / name / "model", names=("b", name))
+            tracker.register_model("contested", "champion")
+        holder = client(uri).get_model_version_by_alias("contested", "champion")
+        assert holder.run_id == tracker.run_id
+    with Tracker(tmp_path / "two", config, "two"):
+        pass  # nobody asked again
+    assert client(uri).get_model_version_by_alias("contested", "champion").run_id == holder.run_id
+    assert len(client(uri).search_model_versions("name = 'contested'")) == 2
+
+
+def test_a_registration_that_is_refused_is_said_and_costs_nothing_else(tmp_path, uri, monkeypatch):
+    monkeypatch.setattr("pipelines.tracking.tracker.check_names", lambda name, alias: None)
+    warnings = []
+    config = TrackingConfig(uri=uri, experiment="refused-name")
+    with Tracker(tmp_path / "run", config, "r", on_warning=warnings.append) as tracker:
+        log_model(tracker, tmp_path / "run" / "model")
+        tracker.register_model("no/such")
+        tracker.log_metrics({"a": 1.0}, 1)
+    report = tracker.status()
+    assert len(warnings) == 1
+    assert "MLflow refuses the registration as no/such" in warnings[0]
+    assert report.n_items_pending == 0
+    (run,) = runs(uri, "refused-name")
+    assert (run.info.status, run.data.metrics) == ("FINISHED", {"a": 1.0})
+
+
+@pytest.mark.parametrize("n", [0, 3, 16_384, 40_000])
+def test_a_data_set_is_hashed_in_parts_as_if_it_were_whole(n):
+    """Digests of runs that are resumed stay what they were."""
+    features = np.arange(3.0 * n).reshape(n, 3)
+    for targets in (None, np.arange(n), np.linspace(0, 1, n), np.array(["a", "b's"] * n)[:n]):
+        whole = hashlib.sha256(features.tobytes())
+        if targets is not None:
+            whole.update(str(targets.tolist()).encode())
+        assert _array_digest(features, targets) == whole.hexdigest()[:36]
+
+
+def test_what_was_refused_is_tried_again_when_the_rest_is_sent(tmp_path, uri):
+    config = TrackingConfig(uri=uri, experiment="mended")
+    with Tracker(tmp_path / "run", config, "r", interval_seconds=0.02) as tracker:
+        log_model(tracker, tmp_path / "run" / "model")
+    path = tmp_path / "run" / "tracking.json"
+    state = json.loads(path.read_text())
+    model_id, state["model_id"] = state["model_id"], None
+    path.write_text(json.dumps(state | {"refused": {"model": "the server's disk is full"}}))
+    report = ship_pending(tmp_path / "run", config)
+    assert (report.is_complete, report.refused) == (True, ())
+    assert json.loads(path.read_text())["model_id"] == model_id
+
+
+def test_a_run_follows_its_parent_when_that_is_logged_anew(tmp_path, uri):
+    config = TrackingConfig(uri=uri, experiment="family")
+
+    def parent_of(run_id):
+        return client(uri).get_run(run_id).data.tags.get("mlflow.parentRunId")
+
+    def log(name, **options):
+        with Tracker(tmp_path / name, config, name, interval_seconds=0.02, **options) as tracker:
+            tracker.log_metrics({"a": 1.0}, 1)
+        return tracker.run_id
+
+    child = log("parent/members/child", parent=tmp_path / "parent")
+    assert parent_of(child) is None  # which MLflow has not heard of
+    first = log("parent")
+    assert ship_pending(tmp_path / "parent/members/child", config).is_complete
+    assert parent_of(child) == first
+    client(uri).delete_run(first)
+    second = log("parent")
+    assert second != first
+    assert ship_pending(tmp_path / "parent/members/child", config).is_complete
+    assert parent_of(child) == second
 
 
 def test_a_server_that_never_answers_does_not_hold_the_run(tmp_path):
