@@ -29,7 +29,15 @@ from orchestrator.training.loop import initial_state, train
 from orchestrator.training.reports import StepReport, Totals
 from orchestrator.training.state import TrainState
 from pipelines.artifacts import log_outcome, start_tracker
-from pipelines.callbacks import Callback, Callbacks, Checkpointing, Display, Metrics, Money
+from pipelines.callbacks import (
+    Callback,
+    Callbacks,
+    Checkpointing,
+    Display,
+    Metrics,
+    Money,
+    TrainingStopped,
+)
 from pipelines.checkpoints import Checkpoints
 from pipelines.compose import (
     at_address,
@@ -39,6 +47,7 @@ from pipelines.compose import (
     failure_policy,
     warming_up,
 )
+from pipelines.data.circuit_writer import FOLDER, CircuitWriter
 from pipelines.data.table import Table, table_from_arrays
 from pipelines.display.formatting import qfleet_command
 from pipelines.display.progress import make_progress
@@ -54,6 +63,7 @@ from pipelines.run_folder import RunFolder
 from pipelines.run_setup import PreparedRun, load_run, prepare_run, save_run
 from pipelines.spending import Spending, check_allowed, has_book, spending_of, with_book
 from pipelines.storage import disk_told
+from pipelines.studies.predictions import predictions_of, write_predictions
 from pipelines.tracking.provenance import ray_submission_id
 from pipelines.tracking.tracker import RunStatus, Tracker, TrackingReport, ship_pending
 from pipelines.transfer import starting_params
@@ -104,6 +114,7 @@ class Trainer:
         progress: False for messages only; True or None for a display on stderr, live where that is a terminal.
         yes_spend_usd: dollars that the run may cost in all; must be given where the backend's target costs money.
         log_file: a file that gets the lines of the run's log, too; see docs/watching.md.
+        fleet: where this process runs the circuits, in place of ``config.fleet``, which stays what the run's folder says.
     """
 
     def __init__(
@@ -116,8 +127,10 @@ class Trainer:
         progress: bool | None = None,
         yes_spend_usd: float | None = None,
         log_file: str | Path | None = None,
+        fleet: FleetConfig | None = None,
     ) -> None:
         self.config = config or TrainingConfig()
+        self._fleet = fleet
         self._model = model
         self._table: Table | None = None
         if data is not None:
@@ -147,6 +160,7 @@ class Trainer:
         progress: bool | None = None,
         yes_spend_usd: float | None = None,
         log_file: str | Path | None = None,
+        fleet: FleetConfig | None = None,
     ) -> Trainer:
         """A trainer that continues a run from its last checkpoint; `fit` then ends on the bits of an undisturbed run.
 
@@ -156,7 +170,7 @@ class Trainer:
             n_actors: another number of actors; it changes no number of the result.
             address: of another Ray cluster than the run was begun on, in place of ``fleet.address``; ``none``: as if that were not set.
             yes_spend_usd: dollars that the run may cost in all, what it has spent already included.
-            log_file: as for a new run.
+            log_file, fleet: as for a new run.
         """
         folder = RunFolder.find(run, directory)
         config = folder.read_config()
@@ -172,6 +186,7 @@ class Trainer:
             progress=progress,
             yes_spend_usd=yes_spend_usd,
             log_file=log_file,
+            fleet=fleet,
         )
         trainer._folder = folder
         return trainer
@@ -304,20 +319,27 @@ class Trainer:
         """Start the fleet, train what is left, score the best parameters. Returns the final metrics by tracking name."""
         run, state, display, tracker = active.run, active.state, active.display, active.tracker
         with self._phase("fleet"):
-            display.phase(_starting(run.config.fleet))
+            fleet = self._fleet or run.config.fleet
+            display.phase(_starting(fleet))
             backend = with_book(
                 run.config, build_backend(run.config), active.folder, self._yes_spend_usd, active.stack
             )
             with warming_up(backend, run.task.model.measured, run.config.backend.shots, display.message):
                 failures = failure_policy(run.config, GivenUpFile(active.folder.path))
                 coordinator = build_coordinator(
-                    run.config.fleet, backend, failures, active.watch.waits, active.folder.name
+                    fleet, backend, failures, active.watch.waits, active.folder.name
                 )
             dispatcher = coordinator.dispatcher
             active.watch.watch(dispatcher)
             active.stack.callback(dispatcher.close)
             if failures.fallback is not None:
                 active.stack.callback(failures.fallback.close)
+        if run.config.tracking.circuit_log:
+            log = CircuitWriter(
+                active.folder.path / FOLDER, run.config.run.seed, step=state.step, cursor=state.cursor
+            )
+            active.stack.callback(log.close)
+            coordinator.observe, active.saving.before_save = log.add, log.flush
         journal = Metrics(tracker, dispatcher, state)
         own: list[Callback] = [Display(display, dispatcher), journal, active.saving]
         read = self._read_spending = spending_of(backend)
@@ -332,6 +354,7 @@ class Trainer:
                 with self._phase("test"):
                     display.phase("scoring the best parameters")
                     scores = score(run, run.config, state.best_params, coordinator, "test")
+                    write_predictions(active.folder, predictions_of(run, scores))
         except BudgetError as error:
             self._stopped_by = f"the budget is reached: {error}"
             display.message(self._stopped_by)
@@ -339,6 +362,9 @@ class Trainer:
         except NotRecordedError as error:
             self._stopped_by = f"the record ends after step {state.step}: {error}"
             display.message(self._stopped_by)
+        except TrainingStopped as error:
+            self._stopped_by = str(error)
+            tracker.set_tags({"stopped": self._stopped_by})
         self._circuits_per_second = (state.totals.n_circuits - n_before) / self._seconds["train"]
         metrics = _best_metrics(state)
         if scores is not None:
@@ -370,6 +396,7 @@ class Trainer:
         """Drive the loop to its end, or to an interrupt between two steps."""
         with Interrupts(is_safe=lambda: coordinator.is_evaluating) as interrupts:
             try:
+                callbacks.on_begin(state)
                 with closing(train(run.task, state, coordinator)) as reports:
                     for report in reports:
                         if isinstance(report, StepReport):
@@ -379,6 +406,9 @@ class Trainer:
                                 self._seconds[f"train.{phase}"] += seconds
                             callbacks.on_epoch(report, state)
                         interrupts.check()
+            except TrainingStopped:
+                interrupts.check()  # one that came while the callback decided
+                raise
             finally:
                 callbacks.on_stop(state)
 
@@ -465,6 +495,7 @@ def _notes(run: PreparedRun, state: TrainState, problems: Sequence[str]) -> Iter
     """What a person should know before the run goes on."""
     for problem in problems:
         yield f"skipped a damaged checkpoint: {problem}"
+    yield from run.notes
     advice = run.task.rule.advice(run.task.shots)
     if advice is not None:
         yield advice

@@ -23,7 +23,15 @@ from pipelines.display.formatting import from_here
 from pipelines.run_folder import RunFolder
 
 FORMAT = 1
-KINDS: dict[str, str] = {}
+KINDS: dict[str, str] = {
+    "tune": "pipelines.tune.command",
+    "benchmark-source": "pipelines.benchmark.source_configs",
+    "compare": "pipelines.compare.command",
+    "finetune": "pipelines.finetune.command",
+    "federated": "pipelines.federated.command",
+    "continual": "pipelines.continual.command",
+    "examples": "pipelines.example_store.study",
+}
 """Kind of a study -> the module that runs it, and resumes it by ``resume(folder, options)``."""
 
 
@@ -36,6 +44,9 @@ class StudyFolder:
         self.name = self.path.name
         self.lock, self.unlock = self._folder.lock, self._folder.unlock
         self.write_json, self.read_json = self._folder.write_json, self._folder.read_json
+        self._given: TrainingConfig | None = (
+            None  # with the credentials of its tracking URI, which no file holds
+        )
 
     @classmethod
     def create(
@@ -72,15 +83,30 @@ class StudyFolder:
             except OSError as error:
                 raise InputError(f"{path}: {error}") from None
             study = cls(path)
+            if study._is_claimed(kind, config, asks):
+                return study
+        raise InputError(
+            f"{parent / stem} exists; continue it with 'qfleet resume {stem}' or choose another name"
+        )
+
+    def _is_claimed(self, kind: str, config: TrainingConfig, asks: Mapping[str, Any]) -> bool:
+        """Write what it asks; False where another process that was started together with this one has done so."""
+        try:
+            self.lock()
+        except InputError:
+            return False
+        try:
+            if (self.path / "study.json").exists():
+                return False
             values = config.to_dict()
             if config.tracking.uri is not None:
                 values["tracking"]["uri"] = redact_uri(config.tracking.uri)
             content = {"format": FORMAT, "kind": kind, "asks": dict(asks), "config": values}
-            study.write_json("study.json", content)
-            return study
-        raise InputError(
-            f"{parent / stem} exists; continue it with 'qfleet resume {stem}' or choose another name"
-        )
+            self.write_json("study.json", content)
+            self._given = config
+        finally:
+            self.unlock()
+        return True
 
     @classmethod
     def find(cls, name: str, directory: str | Path = "runs") -> StudyFolder | None:
@@ -111,8 +137,8 @@ class StudyFolder:
 
     @property
     def config(self) -> TrainingConfig:
-        """What its trainings have in common."""
-        return TrainingConfig.from_dict(self._content()["config"])
+        """What its trainings have in common; read from the disk, without the credentials that the tracking URI may have had."""
+        return self._given or TrainingConfig.from_dict(self._content()["config"])
 
     @property
     def handle(self) -> str:

@@ -9,17 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.config import TrainingConfig
+from orchestrator.config import FleetConfig, TrainingConfig
 from orchestrator.costs.money import in_usd
 from orchestrator.errors import InputError, QfleetError
 from orchestrator.models.model import Model
 from pipelines.checkpoints import write_atomically
 from pipelines.display.formatting import format_duration, format_metric, format_usd, qfleet_command
+from pipelines.interrupts import Interrupts
 from pipelines.run_folder import RunFolder
 from pipelines.spending import has_book
 from pipelines.studies.folder import StudyFolder
 from pipelines.tracking.provenance import provenance_tags
-from pipelines.tracking.tracker import Tracker, ship_pending
+from pipelines.tracking.tracker import RunStatus, Tracker, ship_pending
 
 if TYPE_CHECKING:
     from pipelines.callbacks import Callback
@@ -104,6 +105,8 @@ class Study:
             )  # fmt: skip
             self.tracker.start()
             stack.callback(self.tracker.close)
+            # between two trainings and while the report is made; a training minds its own
+            stack.enter_context(Interrupts(is_safe=lambda: True))
             self._stack = stack.pop_all()
         return self
 
@@ -112,6 +115,8 @@ class Study:
             if kind is not None:
                 is_interrupt = issubclass(kind, KeyboardInterrupt)
                 self.tracker.finish("KILLED" if is_interrupt else "FAILED", timeout_seconds=5.0)
+        if isinstance(error, KeyboardInterrupt) and not isinstance(error, StudyInterrupted):
+            raise StudyInterrupted(self.folder.handle) from error
         if isinstance(error, QfleetError):
             error.add_note(f"Continue the study with: {qfleet_command('resume', self.folder.handle)}")
 
@@ -129,13 +134,14 @@ class Study:
         data: tuple[Any, Any] | None = None,
         callbacks: Sequence[Callback] = (),
         tags: Mapping[str, str] | None = None,
+        fleet: FleetConfig | None = None,
     ) -> Member:
         """Train a member to its end: from the start, from its last checkpoint, or not at all where it has ended before.
 
         Args:
             name: of its folder below ``members/``; at MLflow ``<study>/<name>``.
             config: with what run.name, run.directory and tracking say replaced by those of the study.
-            model, data, callbacks: as of `Trainer`. tags: at MLflow, what tells the member from the others.
+            model, data, callbacks, fleet: as of `Trainer`. tags: at MLflow, what tells the member from the others.
 
         Raises:
             QfleetError: the member failed, its state saved; StudyInterrupted: Ctrl-C or SIGTERM.
@@ -149,7 +155,8 @@ class Study:
             options: dict[str, Any] = {
                 "callbacks": callbacks,
                 "progress": False,
-                "yes_spend_usd": self._allowed(name),
+                "yes_spend_usd": self.allowed_usd(name),
+                "fleet": fleet,
             }
             if begun:
                 trainer = Trainer.resume(str(path), **options)
@@ -162,6 +169,17 @@ class Study:
             except TrainingInterrupted as error:
                 raise StudyInterrupted(self.folder.handle) from error
         member = self._members[name] = Member(name, RunFolder(path), ended)
+        return member
+
+    def member_config(
+        self, name: str, config: TrainingConfig, tags: Mapping[str, str] | None = None
+    ) -> TrainingConfig:
+        """The configuration that `train` would train member `name` with, for whoever trains it in another process."""
+        return self._as_member(name, config, tags or {})
+
+    def trained_elsewhere(self, name: str, result: Mapping[str, Any]) -> Member:
+        """Note a member that came to its end in another process, or in an earlier one. `result`: as of `Member`."""
+        member = self._members[name] = Member(name, RunFolder(self.folder.members / name), dict(result))
         return member
 
     def told(self, member: Member, n: int, of: int) -> None:
@@ -181,12 +199,14 @@ class Study:
         figures: Mapping[str, Any],
         metrics: Mapping[str, float],
         files: Sequence[Path] = (),
+        *,
+        status: RunStatus = "FINISHED",
     ) -> dict[str, Any]:
         """Write the report, make it the description of the parent run, and end that. Returns `figures` with where all of it is.
 
         Args:
             report: Markdown. figures: for machines, JSON-able. metrics: of the parent run.
-            files: below `StudyFolder.artifacts`.
+            files: below `StudyFolder.artifacts`. status: of the parent run.
         """
         about: dict[str, Any] = {
             "study": self.folder.name,
@@ -194,12 +214,13 @@ class Study:
             "kind": self.folder.kind,
         }
         write_atomically(self.folder.path / "report.md", report.encode())
-        self.tracker.log_metrics(metrics, 0)
+        # by trainings, since a step keeps the first value that it gets: a study that is resumed has ended more of them
+        self.tracker.log_metrics(metrics, len(self._members))
         self.tracker.log_text(report, "report.md")
         self.tracker.set_tags({"mlflow.note.content": report})
         for file in files:
             self.tracker.log_artifact(file)
-        tracked = self.tracker.finish()
+        tracked = self.tracker.finish(status)
         self._tell_members_their_parent()
         about |= {"run_id": tracked.run_id, "tracking_uri": tracked.tracking_uri}
         outcome = about | dict(figures)
@@ -224,8 +245,8 @@ class Study:
             }
         )
 
-    def _allowed(self, name: str) -> float | None:
-        """What `name` may cost in all: what the others have left over.
+    def allowed_usd(self, name: str) -> float | None:
+        """What member `name` may cost in all, dollars: what the others have left over; None: nothing was said.
 
         Raises:
             InputError: nothing is left.

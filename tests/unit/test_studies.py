@@ -73,7 +73,8 @@ def test_members_stand_below_their_parent_and_the_report_is_its_description(tmp_
 def test_an_interrupted_study_goes_on_where_it_was(tmp_path: Path) -> None:
     folder = study_of(tmp_path)
     calm = study_of(tmp_path, name="calm")
-    with pytest.raises(StudyInterrupted, match="qfleet resume"), Study(folder, params={}, description="") as study:
+    broken = Study(folder, params={}, description="")
+    with pytest.raises(StudyInterrupted, match="qfleet resume"), broken as study:
         first = study.train("a", study.config)
         study.train("b", study.config.with_overrides(["run.seed=1"]), callbacks=[Stop(3)])
     with Study(folder, params={}, description="") as study:
@@ -117,3 +118,31 @@ def test_what_cannot_be_a_study_is_refused(tmp_path: Path) -> None:
         _ = folder.kind
     assert StudyFolder.find("t", tmp_path / "runs") is None
     assert RunFolder(folder.members / "a").study == folder.path
+
+
+def test_credentials_of_a_tracking_uri_are_used_and_not_written(tmp_path: Path) -> None:
+    uri = "https://ada:secret@mlflow.example"
+    of = config(tmp_path).model_copy(
+        update={"tracking": config(tmp_path).tracking.model_copy(update={"uri": uri})}
+    )
+    folder = StudyFolder.create("probe", of, {}, directory=tmp_path / "runs", name="s")
+    assert folder.config.tracking.uri == uri
+    assert "secret" not in (folder.path / "study.json").read_text()
+    found = StudyFolder.find("s", tmp_path / "runs")
+    assert found is not None
+    assert found.config.tracking.uri == "https://***@mlflow.example"
+
+
+def test_of_two_that_begin_at_once_only_one_gets_the_folder(tmp_path: Path) -> None:
+    """The other holds the lock, or has just written, after this one looked."""
+    other = StudyFolder(tmp_path / "runs" / "s")
+    (other.path / "members").mkdir(parents=True)
+    other.lock()
+    with pytest.raises(InputError, match="exists"):
+        study_of(tmp_path)
+    assert not (other.path / "study.json").exists()
+    other.unlock()
+    assert not study_of(tmp_path)._is_claimed("probe", config(tmp_path), {"seeds": [9]})
+    found = StudyFolder.find("s", tmp_path / "runs")
+    assert found is not None
+    assert found.asks == {"seeds": [0, 1]}
