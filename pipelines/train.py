@@ -43,14 +43,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         to_stdout=not options.json,
     )
     if options.baselines:
-        from pipelines import evaluate
+        from pipelines.evaluate import evaluate
+        from pipelines.evaluate.command import show
 
-        where = {"run": figures["run_folder"], "directory": config.run.directory}
-        as_trained = {
-            "split": "test", "shots": None, "backend": None, "actors": None, "address": None, "yes_spend": None,
-        }  # fmt: skip
-        beside = evaluate.run(argparse.Namespace(**where, **as_trained, baselines=True, json=options.json))
-        figures["baselines"] = beside["baselines"]
+        found = evaluate(figures["run_folder"], baselines=True)
+        show(found, to_stdout=not options.json)
+        figures["baselines"] = found.baselines
     return figures
 
 

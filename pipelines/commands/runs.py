@@ -19,9 +19,7 @@ def add_commands(commands: Any) -> None:
     _add_watching(commands)
     _add_reconcile(commands)
     _add_replay(commands)
-    _add_evaluate(commands)
     _add_reconstruct(commands)
-    _add_ui(commands)
 
 
 def _add_watching(commands: Any) -> None:
@@ -60,24 +58,6 @@ def _add_replay(commands: Any) -> None:
     )
 
 
-def _add_evaluate(commands: Any) -> None:
-    evaluate = command(commands, "evaluate", "score the best parameters of a run")
-    add_run(evaluate)
-    evaluate.add_argument(
-        "--split", choices=("train", "validation", "test"), default="test", help="default: test"
-    )
-    evaluate.add_argument("--shots", type=int, help="repetitions of each circuit; default: as in training")
-    evaluate.add_argument("--backend", help="another backend than in training")
-    evaluate.add_argument(
-        "--baselines",
-        action="store_true",
-        help="train the separable twin, a support vector machine and a neural network on the same split, and compare",
-    )
-    add_actors(evaluate)
-    add_address(evaluate)
-    add_spending(evaluate)
-
-
 def _add_reconstruct(commands: Any) -> None:
     reconstruct = command(commands, "reconstruct", "what a trained autoencoder gives back of its samples")
     add_run(reconstruct)
@@ -94,12 +74,3 @@ def _add_reconstruct(commands: Any) -> None:
     add_actors(reconstruct)
     add_address(reconstruct)
     add_spending(reconstruct)
-
-
-def _add_ui(commands: Any) -> None:
-    ui = command(commands, "ui", "open a run in MLflow's pages")
-    ui.add_argument("run", nargs="?", default="latest", help="as for resume (default: latest)")
-    ui.add_argument("--directory", default="runs", help="where run names are looked up (default: runs)")
-    ui.add_argument(
-        "--port", type=int, default=5000, help="of the server started for a local store (default: 5000)"
-    )

@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipelines.display.formatting import format_percent, format_value
-from pipelines.plots.style import BLUE, INK, SKY, clipped, dress, headline, legend, new_figure, save, titled
+from pipelines.plots.style import (
+    BLUE,
+    INK,
+    ORANGE,
+    SKY,
+    clipped,
+    dress,
+    headline,
+    legend,
+    new_figure,
+    save,
+    titled,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -112,6 +124,54 @@ def predictions(
     scatter.set_xlabel(f"actual {target}", color=INK)
     dress(errors, "samples")
     errors.set_xlabel("error (predicted − actual)", color=INK)
+    headline(figure, titled(title, result), detail)
+    return save(figure, path)
+
+
+def residuals(
+    predicted: np.ndarray,
+    actual: np.ndarray,
+    path: str | Path,
+    *,
+    title: str = "",
+    split: str = "test",
+    standard_errors: np.ndarray | None = None,
+) -> Figure:
+    """Errors of a regression by what was predicted, with the mean error of equally many samples each.
+
+    Args:
+        predicted, actual: [S], in units of the target.
+        standard_errors: [S], of the predictions by shots; None: they are exact.
+    """
+    y, error = np.asarray(predicted, float), np.asarray(predicted, float) - np.asarray(actual, float)
+    figure = new_figure(8, 4.8)
+    axes = figure.add_axes((0.1, 0.13, 0.86, 0.68))
+    alpha = min(max(30.0 / math.sqrt(len(y)), 0.15), 0.8)
+    if standard_errors is not None:
+        axes.errorbar(
+            y, error, yerr=standard_errors, fmt="none", ecolor=SKY, elinewidth=0.8, alpha=alpha, label="± standard error by shots",
+            rasterized=len(y) > 5000,
+        )  # fmt: skip
+    axes.plot(
+        y, error, "o", color=BLUE, alpha=alpha, markersize=4, markeredgewidth=0, rasterized=len(y) > 5000
+    )
+    axes.axhline(0.0, color=INK, linewidth=1.2, linestyle="--")
+    n_bins = min(10, len(y) // 10)
+    if n_bins > 1:
+        parts = np.array_split(np.argsort(y, kind="stable"), n_bins)
+        means = [
+            (y[part].mean(), error[part].mean(), error[part].std(ddof=1) / math.sqrt(len(part)))
+            for part in parts
+        ]
+        place, mean, spread = np.array(means).T
+        axes.errorbar(
+            place, mean, yerr=1.96 * spread, fmt="s-", color=ORANGE, markersize=5, capsize=3, label="mean of a tenth, 95 % interval"
+            if n_bins == 10 else f"mean of a part in {n_bins}, 95 % interval",
+        )  # fmt: skip
+        legend(axes, "best")
+    dress(axes, "error (predicted − actual)")
+    axes.set_xlabel("predicted", color=INK)
+    result, detail = _regression_words(y, np.asarray(actual, float), split)
     headline(figure, titled(title, result), detail)
     return save(figure, path)
 
