@@ -1,0 +1,1 @@
+"""How alike trained models are: in architecture, data set and behaviour (see docs/examples.md)."""
