@@ -56,11 +56,11 @@ def template_from_circuit(
         else:
             expressions.append(_plain(sympy.expand(sympy.pi * _exponent(placed))))
             symbol = sympy.Symbol(f"{ANGLE_PREFIX}{len(expressions) - 1}")
-            key = repr(_at(placed, 1.0).gate)
+            key = repr(at_exponent(placed, 1.0).gate)
             if key not in known:
                 known[key] = _spectrum(placed)
             gates.append(Gate(_name(placed), wires, len(expressions) - 1, *known[key]))
-            placed = _at(placed, symbol / sympy.pi)
+            placed = at_exponent(placed, symbol / sympy.pi)
         operations.append(placed)
     try:
         text = cirq.to_json(cirq.Circuit(operations), indent=None)
@@ -149,10 +149,12 @@ def _plain(expression: sympy.Expr) -> sympy.Expr:
     return expression.xreplace({symbol: sympy.Symbol(symbol.name) for symbol in expression.free_symbols})
 
 
-def _at(op: cirq.Operation, exponent: Any) -> cirq.Operation:
-    """`op` with another exponent (a number or a symbol), in units of pi radians."""
+def at_exponent(op: cirq.Operation, exponent: Any) -> cirq.Operation:
+    """A gate of one angle, `op`, with another exponent (a number or a symbol), in units of pi radians."""
     if isinstance(op, cirq.ControlledOperation):
-        return _at(op.sub_operation, exponent).controlled_by(*op.controls, control_values=op.control_values)
+        return at_exponent(op.sub_operation, exponent).controlled_by(
+            *op.controls, control_values=op.control_values
+        )
     assert isinstance(op.gate, cirq.EigenGate)
     return op.gate._with_exponent(exponent).on(*op.qubits)
 
@@ -163,7 +165,7 @@ def _spectrum(op: cirq.Operation) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         CircuitError: the gate is not of this form.
     """
-    values, vectors = cirq.linalg.unitary_eig(cirq.unitary(_at(op, _PROBE_ANGLE / math.pi)))
+    values, vectors = cirq.linalg.unitary_eig(cirq.unitary(at_exponent(op, _PROBE_ANGLE / math.pi)))
     phases = np.angle(values) / _PROBE_ANGLE
     snapped = np.round(phases * 8) / 8  # cirq's own gates have eigenphases in eighths
     phases = np.where(np.abs(phases - snapped) < 1e-9, snapped, phases)
@@ -175,7 +177,7 @@ def _spectrum(op: cirq.Operation) -> tuple[np.ndarray, np.ndarray]:
         projectors[j] = _clean(basis @ basis.conj().T)
     for angle in _CHECK_ANGLES:
         found = np.tensordot(np.exp(1j * angle * eigenphases), projectors, axes=1)
-        if not np.allclose(found, cirq.unitary(_at(op, angle / math.pi)), atol=1e-9):
+        if not np.allclose(found, cirq.unitary(at_exponent(op, angle / math.pi)), atol=1e-9):
             raise CircuitError(
                 f"{op} is not of the form exp(i angle G), so its angle cannot be shifted or differentiated"
             )

@@ -10,7 +10,7 @@ is ever wrong.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import reduce
 
 import numpy as np
@@ -30,13 +30,26 @@ _ZERO = 1e-9
 
 def felt_angles(circuit: MeasuredCircuit) -> np.ndarray:
     """bool [K]: angles that may move some expectation value of `circuit`; of all others the derivative is zero everywhere."""
-    template = circuit.template
+    gates, n_qubits = circuit.template.gates, circuit.template.n_qubits
+    by_both = felt_gates(gates, n_qubits, circuit.paulis) & felt_gates(gates, n_qubits)
+    felt = np.zeros(circuit.template.n_angles, bool)
+    for gate, is_felt in zip(gates, by_both, strict=True):
+        if gate.angle is not None:
+            felt[gate.angle] = is_felt
+    return felt
+
+
+def felt_gates(gates: Sequence[Gate], n_qubits: int, paulis: Sequence[str] | None = None) -> np.ndarray:
+    """bool [G]: gates that may change the observables carried back to them; without `paulis`, the state carried on to them.
+
+    All others of one kind can be taken out together: at all angles every observable, or the state up to a phase, is what it was.
+    """
     known: dict[tuple[bytes, bytes], tuple[np.ndarray, np.ndarray]] = {}
-    observables = np.array([[_one_of(letter) for letter in pauli] for pauli in circuit.paulis])
-    zero_state = np.tile([True, False, False, True], (1, template.n_qubits, 1))
-    by_observable = _felt(reversed(template.gates), observables, template.n_angles, known, backwards=True)
-    by_state = _felt(template.gates, zero_state, template.n_angles, known, backwards=False)
-    return by_observable & by_state
+    if paulis is None:
+        zero_state = np.tile([True, False, False, True], (1, n_qubits, 1))
+        return np.array(_felt(gates, zero_state, known, backwards=False), bool)
+    observables = np.array([[_one_of(letter) for letter in pauli] for pauli in paulis])
+    return np.array(_felt(gates[::-1], observables, known, backwards=True)[::-1], bool)
 
 
 def _one_of(letter: str) -> list[bool]:
@@ -44,23 +57,22 @@ def _one_of(letter: str) -> list[bool]:
 
 
 def _felt(
-    gates: Iterable[Gate],
+    gates: Sequence[Gate],
     letters: np.ndarray,
-    n_angles: int,
     known: dict[tuple[bytes, bytes], tuple[np.ndarray, np.ndarray]],
     *,
     backwards: bool,
-) -> np.ndarray:
-    """bool [K]: angles whose generator does not commute with some operator of `letters` (bool [M, n, 4]) when it is carried to it."""
-    felt = np.zeros(n_angles, bool)
+) -> list[bool]:
+    """Whether each gate does not commute with some operator of `letters` (bool [M, n, 4]) when it is carried to it."""
+    felt = []
     for gate in gates:
         qubits = list(gate.qubits)
         if not qubits:
+            felt.append(False)
             continue
         if len(qubits) > _MAX_QUBITS:
             met = letters[:, qubits, 1:].any(axis=(1, 2))
-            if gate.angle is not None and gate.frequencies:
-                felt[gate.angle] = bool(met.any())
+            felt.append(bool(met.any()) and (gate.angle is None or bool(gate.frequencies)))
             letters[np.ix_(np.flatnonzero(met), np.array(qubits))] = True
             continue
         key = (gate.eigenphases.tobytes(), gate.projectors.tobytes())
@@ -68,8 +80,7 @@ def _felt(
             known[key] = _reach(gate), _moved(gate)
         reach, moved = known[key]
         strings = _joint(letters[:, qubits])
-        if gate.angle is not None:
-            felt[gate.angle] = bool((strings & moved).any())
+        felt.append(bool((strings & moved).any()))
         found = strings @ (reach if backwards else reach.T)
         letters[:, qubits] = _by_qubit(found, len(qubits))
     return felt
@@ -122,7 +133,8 @@ def _reach(gate: Gate) -> np.ndarray:
 
 
 def _moved(gate: Gate) -> np.ndarray:
-    """bool [4**k]: strings that do not commute with the gate's generator."""
+    """bool [4**k]: strings that do not commute with the gate, whatever its angle."""
     paulis = _strings(len(gate.qubits))
-    commutator = gate.generator @ paulis - paulis @ gate.generator
+    operator = gate.unitary() if gate.angle is None else gate.generator
+    commutator = operator @ paulis - paulis @ operator
     return np.asarray((np.abs(commutator) > _ZERO).any(axis=(1, 2)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -43,7 +44,7 @@ def _engine(options: argparse.Namespace) -> dict[str, Any]:
     from pipelines.benchmark.workloads import select
 
     _check(options)
-    names = options.workload or ([] if options.plot else ["all"])
+    names = options.workload or ([] if options.plot and not options.output else ["all"])
     workloads = select(names)
     from pipelines.benchmark import machine, report, scaling
     from pipelines.benchmark.engine import warm_up
@@ -62,11 +63,28 @@ def _engine(options: argparse.Namespace) -> dict[str, Any]:
             "machine": described
         }
         outcome["files"] = scaling.write(outcome["scaling"], Path(options.plot))
+    if options.output:
+        outcome["files"] = [*outcome.get("files", []), *_write(outcome, Path(options.output))]
     if options.markdown:
         print(report.markdown(outcome))
     elif not options.json:
         report.show(outcome)
     return outcome
+
+
+def _write(outcome: dict[str, Any], folder: Path) -> list[str]:
+    """All workloads as Markdown, JSON and a plot."""
+    from pipelines.benchmark import report
+    from pipelines.plots.workloads import engine_workloads
+
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [
+        folder / name for name in ("engine-workloads.md", "engine-workloads.json", "engine-workloads.png")
+    ]
+    files[0].write_text(report.markdown(outcome) + "\n", encoding="utf-8")
+    files[1].write_text(json.dumps(outcome, indent=1) + "\n", encoding="utf-8")
+    engine_workloads(outcome["workloads"], outcome["peers"], files[2])
+    return [str(file) for file in files]
 
 
 def _measure(workload: Workload, options: argparse.Namespace, outcome: dict[str, Any]) -> None:
@@ -106,6 +124,10 @@ def _check(options: argparse.Namespace) -> None:
         raise ConfigError("--markdown", True, "--json and --markdown both want stdout; leave one out")
     if options.peers_python and shutil.which(options.peers_python) is None:
         raise ConfigError("--peers-python", options.peers_python, "is not a program", sys.executable)
+    if options.output and Path(options.output).exists() and not Path(options.output).is_dir():
+        raise ConfigError(
+            "--output", options.output, "is a file; a folder is wanted", str(Path(options.output).parent)
+        )
     if options.plot:
         suffix = Path(options.plot).suffix.lower()
         if suffix not in ("", ".png", ".svg", ".pdf"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipelines.commands import tune
 from pipelines.commands.common import EPILOG, add_overrides, command
 
 
@@ -46,6 +47,9 @@ def _add_benchmarks(benchmarks: Any) -> None:
         help="measure and draw the scaling, into this folder or file; alone: nothing else",
     )
     engine.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
+    engine.add_argument(
+        "--output", metavar="FOLDER", help="write the workloads as Markdown, JSON and a plot into this folder"
+    )
     gradients = command(benchmarks, "gradients", "training loss over steps and circuits, rule by rule")
     gradients.add_argument("--rule", nargs="+", metavar="NAME", help="gradient rules (default: all)")
     gradients.add_argument(
@@ -75,6 +79,8 @@ def _add_benchmarks(benchmarks: Any) -> None:
         parser.set_defaults(module="pipelines.benchmark.command")
     _add_scale(benchmarks)
     _add_tables(benchmarks)
+    _add_source(benchmarks)
+    tune.add_benchmark(benchmarks)
 
 
 def _add_fleet_benchmark(benchmarks: Any) -> None:
@@ -147,3 +153,29 @@ def _add_tables(benchmarks: Any) -> None:
         "--search", action="store_true", help="search the hyperparameters again, and print them"
     )
     tables.set_defaults(module="pipelines.benchmark.tables")
+
+
+def _add_source(benchmarks: Any) -> None:
+    source = command(
+        benchmarks, "source", "the source documents' configurations, trained, beside the times they claim"
+    )
+    source.add_argument(
+        "--configuration", nargs="+", metavar="NAME", help="4q-2l, 8q-3l, after, ... (default: all)"
+    )
+    source.add_argument(
+        "--emulator-latency",
+        type=float,
+        nargs="+",
+        metavar="S",
+        help="train the quick start through IonQ's emulator, too, whose jobs take so long: 0.1 0.5",
+    )
+    source.add_argument(
+        "--no-cold", action="store_true", help="leave out the commands in processes of their own"
+    )
+    source.add_argument(
+        "--output", metavar="FOLDER", help="copy Markdown, JSON and the plot into this folder"
+    )
+    source.add_argument("--name", metavar="NAME", help="of the study (default: after the time)")
+    source.add_argument("--directory", default="runs", help="folder of studies and runs (default: runs)")
+    add_overrides(source)
+    source.set_defaults(module="pipelines.benchmark.source_configs")

@@ -46,6 +46,7 @@ def examine(run: PreparedRun, *, measure: bool = True) -> dict[str, Any]:
     from pipelines.doctor.memory import examine_memory
     from pipelines.doctor.parameters import examine_parameters
     from pipelines.doctor.rules import first_step, plans_of
+    from pipelines.doctor.simplification import examine_simplified
     from pipelines.doctor.staleness import examine_staleness
 
     backend = build_backend(run.config)
@@ -59,6 +60,7 @@ def examine(run: PreparedRun, *, measure: bool = True) -> dict[str, Any]:
         "work": _work(run, backend, measure=measure),
         "gradient": examine_gradient(run) if measure else None,
         "parameters": examine_parameters(run, measure=measure),
+        "simplification": examine_simplified(run) if measure else None,
         "staleness": examine_staleness(run.task),
         "memory": examine_memory(run, backend, plans_of(run.task.rule, first_step(run))),
     }

@@ -20,6 +20,7 @@ def sections(outcome: Figures) -> dict[str, Section]:
         **_work(outcome["work"], outcome["actors"]),
         **_gradient(outcome["gradient"]),
         "Unfelt parameters": _parameters(outcome["parameters"]),
+        "Simplification": _simplification(outcome["simplification"]),
         "Stale gradients": _staleness(outcome["staleness"]),
         "Memory of a step": _memory(outcome["memory"]),
     }
@@ -128,6 +129,24 @@ def _parameters(about: Figures) -> Section:
         "check": checked,
         "left out, which saves": saved,
     } | (also if doubtful else {})
+
+
+def _simplification(about: Figures | None) -> Section:
+    if about is None:
+        return {}
+    if about["is_on"]:
+        return {"model.simplify": "on: the figures above are of the simplified circuit"}
+    left_out: Section = {"left out": "; ".join(about["left_out"])} if about["left_out"] else {}
+    if not about["saved_gates"]:
+        return {"model.simplify = true": "would save nothing"} | left_out
+    circuits = about["saved_circuits_a_step"]
+    less = "" if circuits is None else f", {format_count(circuits)} circuits a step of parameter shift"
+    return {
+        "model.simplify = true": (
+            f"would save {about['saved_gates']} of {about['gates']} gates and {about['saved_depth']} of {about['depth']} moments{less}"
+        ),
+        "the outputs": "are the same, as checked by unitaries or expectation values at random points; see qfleet simplify",
+    } | left_out
 
 
 def _staleness(about: Figures | None) -> Section:
