@@ -271,7 +271,11 @@ class FleetServer:
         self._ringing.set()
 
     async def _asked(self, ask: Callable[[RayFleet], Any]) -> Any:
-        """What the fleet's thread answers."""
+        """What the fleet's thread answers.
+
+        Raises:
+            FleetError: the thread has ended, or ends before it gets to this.
+        """
         answer: Future[Any] = Future()
 
         def order(fleet: RayFleet) -> None:
@@ -279,7 +283,14 @@ class FleetServer:
 
         self._check()
         self._order(order)
-        return await asyncio.wrap_future(answer)
+        answered = asyncio.wrap_future(answer)
+        over = asyncio.ensure_future(self._is_over.wait())
+        await asyncio.wait({answered, over}, return_when=asyncio.FIRST_COMPLETED)
+        over.cancel()
+        if not answered.done():
+            self._check()
+            raise FleetError(f"the fleet {self._name!r} has ended")
+        return answered.result()
 
     def _stop_waiting(self, client: str) -> None:
         """`client` is gone: a call of it that waits is told so."""

@@ -97,7 +97,7 @@ class Theatre:
         again = Driver(folder, environment, ["resume", RUN, *money, "--json"], 99)
         assert again.wait() == 0, again.errors[-3000:]
         told = json.loads(again.output.strip().splitlines()[-1])
-        for name in ("train/loss", "circuits/total"):
+        for name in ("train/loss", "cost/circuits"):
             points = fetch_metrics(server.uri, told["run_id"])[name]
             assert sorted(point.step for point in points) == list(range(1, outcome["steps"] + 1)), name
 
