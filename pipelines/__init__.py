@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pipelines.callbacks import Callback
+    from pipelines.data.circuit_reader import CircuitLog
     from pipelines.trainer import Trainer, TrainingInterrupted
 
-__all__ = ["Callback", "Trainer", "TrainingInterrupted"]
+__all__ = ["Callback", "CircuitLog", "Trainer", "TrainingInterrupted"]
 
 _HOMES = {
     "Callback": "pipelines.callbacks",
+    "CircuitLog": "pipelines.data.circuit_reader",
     "Trainer": "pipelines.trainer",
     "TrainingInterrupted": "pipelines.trainer",
 }

@@ -17,8 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import QfleetError
-from pipelines.commands import benchmarks, emulator, fleets, runs, training
+from pipelines.commands import benchmarks, emulator, fleets, runs, training, tune
+from pipelines.commands.circuits import add_commands as _add_circuits
 from pipelines.commands.common import EPILOG, command
+from pipelines.commands.compare import add_commands as _add_compare
+from pipelines.commands.continual import add_commands as _add_continual
+from pipelines.commands.evaluate import add_commands as _add_evaluate
+from pipelines.commands.examples import add_commands as _add_examples
+from pipelines.commands.federated import add_commands as _add_federated
+from pipelines.commands.register import add_commands as _add_register
+from pipelines.commands.simplify import add_commands as _add_simplify
 from pipelines.launch.arguments import add_commands as _add_launching
 
 
@@ -83,10 +91,19 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     training.add_commands(commands)
     runs.add_commands(commands)
+    _add_evaluate(commands)
+    _add_register(commands)
     emulator.add_command(commands)
     fleets.add_commands(commands)
     _add_launching(commands, command)
+    _add_compare(commands)
+    _add_simplify(commands)
+    _add_examples(commands)
+    _add_federated(commands)
+    _add_continual(commands)
+    tune.add_commands(commands)
     benchmarks.add_commands(commands)
+    _add_circuits(commands)
     return parser
 
 

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from actors.cluster_jobs import COMMAND_KEY, DIRECTORY_KEY, RUN_KEY, VERSIONS_KEY, JobRequest
 from actors.ionq.errors import KEY_VARIABLES
-from orchestrator.config import TrainingConfig
+from orchestrator.config import TrainingConfig, read_toml
 from orchestrator.errors import ConfigError, InputError, nearest
 from orchestrator.redaction import redact_uri
 from pipelines.cli import parsed
@@ -27,6 +27,8 @@ from pipelines.launch.working_dir import EXCLUDES, checked_file, checked_folder,
 _MLFLOW = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 _STOP_WAIT = "RAY_JOB_STOP_WAIT_TIME_S"  # read by Ray's supervisor of the job
 _OPEN_VARIABLES = ("MLFLOW_TRACKING_URI", _STOP_WAIT)
+_FILE_OPTIONS = ("then", "space")
+"""Options that may name a TOML file, which must go with the job."""
 _COPY = "a job runs in a copy of the working directory that goes with it; what should stay needs an absolute path on the cluster"
 
 
@@ -40,6 +42,7 @@ class Plan:
         run: name of the run that the job makes or goes on with; of the data, where it makes none.
         is_named: whether the user gave that name, or a run of that name is there.
         directory: absolute folder of the runs on the cluster; None where the command has none.
+        makes_study: it makes a study of several runs, and not one.
     """
 
     command: str
@@ -51,6 +54,7 @@ class Plan:
     folder: Path
     excludes: tuple[str, ...]
     env_vars: Mapping[str, str] = field(repr=False)
+    makes_study: bool = False
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -72,6 +76,8 @@ class Plan:
         arguments = list(self.arguments)
         if self.command == "train" and not self.is_named:
             arguments += ["--set", f"run.name={self.run_name(attempt)}"]
+        elif self.makes_study and not self.is_named:
+            arguments += ["--name", self.run_name(attempt)]
         metadata = {
             COMMAND_KEY: self.command,
             RUN_KEY: self.run_name(attempt),
@@ -112,12 +118,19 @@ def plan_of(options: argparse.Namespace, command_line: Sequence[str], environmen
     excludes = (*EXCLUDES, *options.exclude)
     arguments = list(command_line[1:])
     config = None
-    if hasattr(job, "config"):
+    if getattr(job, "config", None) is not None:
         config = TrainingConfig.from_toml(job.config, job.set)
         arguments[arguments.index(job.config)] = checked_file("config", job.config, folder, excludes)
         _check_files(config, folder, excludes)
+        for option in _FILE_OPTIONS:
+            given = getattr(job, option, None)
+            if given is not None and given.endswith(".toml"):
+                read_toml(given)  # one that is not there is refused now
+                there = checked_file(f"--{option}", given, folder, excludes)
+                arguments = [_renamed(argument, given, there) for argument in arguments]
     _check_outputs(job)
     directory, run, is_named = _run_of(command, job, config)
+    makes_runs = config is not None or _makes_study(job)
     return Plan(
         command=command,
         arguments=tuple(arguments),
@@ -127,8 +140,22 @@ def plan_of(options: argparse.Namespace, command_line: Sequence[str], environmen
         directory=directory,
         folder=folder,
         excludes=excludes,
-        env_vars=_env_vars(options, config, directory if command == "train" else None, environment),
+        env_vars=_env_vars(options, config, directory if makes_runs else None, environment),
+        makes_study=_makes_study(job),
     )
+
+
+def _renamed(argument: str, given: str, there: str) -> str:
+    """`argument` with the file as the job finds it, whether it stands alone or after an option's equals sign."""
+    option, equals, value = argument.partition("=")
+    if argument == given:
+        return there
+    return f"{option}={there}" if equals and option.startswith("--") and value == given else argument
+
+
+def _makes_study(job: argparse.Namespace) -> bool:
+    """Whether the command trains several runs as one study, which has a name and a folder."""
+    return hasattr(job, "name") and not hasattr(job, "run")
 
 
 def _run_of(
@@ -138,12 +165,17 @@ def _run_of(
     if config is not None:
         source = config.data.name or Path(config.data.path or "data").stem
         stem = re.sub(r"[^A-Za-z0-9]+", "-", source).strip("-") or "run"
-        if command != "train":
+        if command != "train" and not _makes_study(job):
             return None, stem, False
-        given = config.run.directory
-        if not PurePosixPath(given).is_absolute():
-            raise ConfigError("run.directory", given, _COPY, str(Path(given).absolute()))
-        return given, config.run.name or stem, config.run.name is not None
+        own = getattr(job, "directory", None)
+        given, name = own or config.run.directory, job.name if _makes_study(job) else config.run.name
+        _check_stays("--directory" if own else "run.directory", given)
+        return given, name or stem, name is not None
+    if not hasattr(job, "run"):  # a benchmark, of no configuration of ours
+        directory, name = getattr(job, "directory", None), getattr(job, "name", None)
+        if directory is not None:
+            _check_stays("--directory", directory)
+        return directory, name or job.what, name is not None
     if job.run == "latest":
         raise InputError(
             "run = 'latest': which one that is changes with time; name the run that the job is for"
@@ -151,14 +183,20 @@ def _run_of(
     path = PurePosixPath(job.run)
     if path.is_absolute():
         return str(path.parent), path.name, True
-    if not PurePosixPath(job.directory).is_absolute():
-        raise ConfigError("--directory", job.directory, _COPY, str(Path(job.directory).absolute()))
+    _check_stays("--directory", job.directory)
     return job.directory, path.name, True
+
+
+def _check_stays(option: str, given: str) -> None:
+    """Refuse a place that would be lost with the job's copy of the folder."""
+    if not PurePosixPath(given).is_absolute():
+        raise ConfigError(option, given, _COPY, str(Path(given).absolute()))
 
 
 def _digest(command: str, job: argparse.Namespace, config: TrainingConfig | None) -> str:
     """Of all that decides what the job does, so that equal requests are known as one."""
-    options = {k: v for k, v in vars(job).items() if k not in ("config", "set", "json", "module")}
+    told = ("json", "module") if config is None else ("json", "module", "config", "set")
+    options = {k: v for k, v in vars(job).items() if k not in told}
     content = [command, options, None if config is None else config.to_dict()]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -176,10 +214,10 @@ def _check_files(config: TrainingConfig, folder: Path, excludes: tuple[str, ...]
 
 def _check_outputs(job: argparse.Namespace) -> None:
     """Files that the job writes where it is told to must not be lost with its copy of the folder."""
-    for name in ("log_file", "output", "export"):
+    for name in ("log_file", "output", "export", "plot"):
         given = getattr(job, name, None)
-        if given is not None and not PurePosixPath(given).is_absolute():
-            raise ConfigError(f"--{name.replace('_', '-')}", given, _COPY, str(Path(given).absolute()))
+        if given is not None:
+            _check_stays(f"--{name.replace('_', '-')}", given)
 
 
 def _refuse_credentials(command_line: Sequence[str]) -> None:

@@ -26,6 +26,7 @@ LAYERS = (
 
 # Third-party package -> the only files (or folders) that may import it, lazily or not.
 PLACES = {
+    "bokeh": ("pipelines/plots/interactive.py",),
     "cirq": (
         "orchestrator/circuits/",
         "orchestrator/models/",
@@ -38,9 +39,10 @@ PLACES = {
     ),
     "cirq_ionq": ("actors/ionq/",),
     "matplotlib": ("pipelines/plots/",),
-    "mlflow": ("pipelines/tracking/mlflow_store.py", "pipelines/tracking/pyfunc_model.py"),
+    "mlflow": ("pipelines/tracking/mlflow_store.py", "pipelines/tracking/pyfunc_model.py", "pipelines/tracking/fetched_model.py"),
+    "lancedb": ("pipelines/example_store/table.py",),
     "numba": ("actors/simulation/",),
-    "optuna": ("pipelines/tune.py",),
+    "optuna": ("pipelines/tune/",),
     "orjson": ("actors/ionq/",),
     "pandas": ("pipelines/tracking/mlflow_store.py", "pipelines/tracking/pyfunc_model.py"),
     "jax": ("pipelines/benchmark/peers/",),
@@ -49,12 +51,13 @@ PLACES = {
     "qiskit_aer": ("pipelines/benchmark/peers/",),
     "qsimcirq": ("pipelines/benchmark/peers/",),
     "qulacs": ("pipelines/benchmark/peers/",),
-    "pyarrow": ("pipelines/data/files.py", "pipelines/data/columns.py", "pipelines/data/circuit_log.py"),
+    "PIL": ("pipelines/data/images.py",),
+    "pyarrow": ("pipelines/data/", "pipelines/example_store/table.py"),
     "pydantic": ("orchestrator/config/",),
     "ray": ("actors/ray_fleet/",),
     "requests": ("actors/ionq/",),
     "rich": ("pipelines/display/live.py", "pipelines/display/tables.py", "pipelines/display/actors.py"),
-    "scipy": ("actors/simulation/contraction/network.py",),
+    "scipy": ("actors/simulation/contraction/network.py", "pipelines/studies/statistics.py"),
     "sklearn": (
         "pipelines/data/table.py",
         "pipelines/baselines.py",

@@ -102,9 +102,47 @@ def test_a_run_without_a_name_gets_one_that_its_resume_can_say(checkout: Path) -
     assert named.run_name(2) == "mine"
 
 
+def test_a_study_without_a_name_gets_one_and_its_files_go_with_it(checkout: Path) -> None:
+    made = plan(f"compare {EXAMPLE} --vary model.n_layers=1,2 --directory /shared/runs")
+    assert job_of(made).name == made.run_name() == made.request().metadata[RUN_KEY]
+    assert job_of(made, 2).name == made.run_name(2)
+    assert (made.directory, job_of(made).vary) == ("/shared/runs", ["model.n_layers=1,2"])
+    assert made.env_vars["MLFLOW_TRACKING_URI"] == "sqlite:////shared/runs/mlflow.db"
+    named = plan(f"compare {EXAMPLE} --vary model.n_layers=1,2 --set run.directory=/shared/runs --name mine")
+    assert (named.run_name(2), job_of(named, 2).name) == ("mine", "mine")
+    (checkout / "second.toml").write_text("")
+    for option in (
+        f"--then {checkout / 'second.toml'}",
+        f"--then={checkout / 'second.toml'}",
+        "--then second.toml",
+    ):
+        recipe = plan(f"finetune {EXAMPLE} {option} --directory /shared/runs")
+        assert job_of(recipe).then == "second.toml"
+
+
+def test_a_benchmark_is_a_job_whether_it_makes_a_study_or_not(checkout: Path) -> None:
+    made = plan("benchmark source --configuration after --directory /shared/runs")
+    assert job_of(made).name == made.run_name() == made.request().metadata[RUN_KEY] != job_of(made, 2).name
+    assert made.env_vars["MLFLOW_TRACKING_URI"] == "sqlite:////shared/runs/mlflow.db"
+    named = plan("benchmark source --name mine --directory /shared/runs")
+    assert (job_of(named).name, job_of(named, 2).name) == ("mine", "mine")
+    assert job_of(plan("benchmark engine --workload W1")).what == "engine"
+    assert job_of(plan(f"benchmark overhead {EXAMPLE} --steps 5")).config == EXAMPLE
+    assert job_of(plan("benchmark overhead --steps 5")).config is None
+
+
+def test_registering_makes_no_study(checkout: Path) -> None:
+    assert job_of(plan("register one --name tumours --directory /shared/runs"), 2).name == "tumours"
+
+
 @pytest.mark.parametrize(
     ("line", "named", "near"),
     [
+        ("benchmark source", "--directory = 'runs'", "/checkout/runs'?"),
+        ("benchmark engine --plot figures", "--plot = 'figures'", "/checkout/figures'?"),
+        (f"compare {EXAMPLE} --vary model.n_layers=1,2", "run.directory = 'runs'", "/checkout/runs'?"),
+        (f"compare {EXAMPLE} --directory runs", "--directory = 'runs'", "/checkout/runs'?"),
+        (f"finetune {EXAMPLE} --then secnd.toml --directory /r", "config = 'secnd.toml'", "no such file"),
         (f"train {EXAMPLE}", "run.directory = 'runs'", "/checkout/runs'?"),
         ("resume a", "--directory = 'runs'", "/checkout/runs'?"),
         ("resume latest --directory /shared/runs", "latest", "name the run"),

@@ -133,7 +133,7 @@ def imported_from_outside() -> set[str]:
 
 
 def test_whatever_is_imported_is_asked_for() -> None:
-    asked = {canonicalize_name(Requirement(line).name) for line in [*CORE, *EXTRAS["torch"], *EXTRAS["tune"]]}
+    asked = {canonicalize_name(Requirement(line).name) for line in [*CORE, *EXTRAS["torch"], *EXTRAS["tune"], *EXTRAS["store"]]}
     asked |= OPTIONAL_FRONTENDS | PEERS
     providers = metadata.packages_distributions()
     imported = imported_from_outside()
@@ -149,7 +149,7 @@ def test_only_torch_itself_is_pinned_of_the_torch_extra() -> None:
 
 
 def test_extras() -> None:
-    assert {"torch", "tune", "dev", "aws"} <= EXTRAS.keys()
+    assert {"torch", "tune", "store", "dev", "aws"} <= EXTRAS.keys()
 
 
 @pytest.mark.parametrize("path", ["constraints.txt", "pyproject.toml", "Makefile", ".ci/run"])
@@ -177,6 +177,7 @@ def test_the_three_packages_are_named_and_whole() -> None:
 def test_example_configurations_are_package_data() -> None:
     assert PYPROJECT["tool"]["setuptools"]["package-data"]["pipelines"] == [
         "configs/*.toml",
+        "configs/spaces/*.toml",
         "benchmark/traces/*.csv",
     ]
 
@@ -247,7 +248,7 @@ class Checkout:
         log = self.folder / "installs"
         lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
         log.unlink(missing_ok=True)
-        assert all("-c constraints.txt" in line and line.endswith("-e .[dev]") for line in lines)
+        assert all("-c constraints.txt" in line and line.endswith("-e .[dev,tune,store]") for line in lines)
         return [line.split(":")[0] for line in lines]
 
 
