@@ -44,21 +44,22 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     Raises:
         ConfigError: an option is refused; nothing has been trained.
     """
-    asks = {
+    asks: dict[str, Any] = {
         "configurations": _chosen(options.configuration),
         "latencies": _latencies(options.emulator_latency or ()),
         "cold": not options.no_cold,
+        "output": options.output and str(Path(options.output).absolute()),
     }
     _check_output(options.output)
     _check_free(options.set)
     config = TrainingConfig().with_overrides(["data.name=breast_cancer", *options.set])
     folder = StudyFolder.create(KIND, config, asks, directory=options.directory, name=options.name)
-    return _shown(carry_out(folder), options.output, is_json=options.json)
+    return _shown(carry_out(folder), asks["output"], is_json=options.json)
 
 
 def resume(folder: StudyFolder, options: argparse.Namespace) -> dict[str, Any]:
     """Go on with a benchmark: what has ended is read, the rest is trained. Returns what ``--json`` prints."""
-    return _shown(carry_out(folder), None, is_json=options.json)
+    return _shown(carry_out(folder), folder.asks.get("output"), is_json=options.json)
 
 
 def carry_out(folder: StudyFolder) -> dict[str, Any]:
@@ -67,7 +68,8 @@ def carry_out(folder: StudyFolder) -> dict[str, Any]:
 
     asks = folder.asks
     chosen = [SOURCE_CONFIGURATIONS[name] for name in asks["configurations"]]
-    with Study(folder, params=asks, description=report.DESCRIPTION) as study:
+    params = {key: value for key, value in asks.items() if key != "output"}
+    with Study(folder, params=params, description=report.DESCRIPTION) as study:
         timings = Timings(folder)
         described = machine.describe()
         for line in filter(None, [machine.warning(described)]):

@@ -58,9 +58,10 @@ class StoredSplits:
                 _remove_left_over(parent)
             folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
             made = cls(folder, rows, n_features)
-            made._lock = (folder / ".lock").open("wb")
+            made._lock = (folder / ".lock.new").open("wb")
             made._finalizer = weakref.finalize(made, shutil.rmtree, folder, ignore_errors=True)
             fcntl.flock(made._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            (folder / ".lock.new").rename(folder / ".lock")  # never to be found free
             for split in SPLITS:
                 made._make(split)
         except OSError as error:

@@ -9,7 +9,8 @@ to test on; the same small model learns from k of the former, half of each class
 * **typical**: the nearest to that mean;
 * **border**: the nearest to the mean of the other class.
 
-Means and weights know nothing of the test samples. Compared is the mean accuracy over the tasks, seed by seed, each way less random;
+Means and weights know nothing of the test samples; the principal components in which nearness is measured are those of all images, labels
+left out. Compared is the mean accuracy over the tasks, seed by seed, each way less random;
 the interval is a 95 % bootstrap over seeds (`pipelines.baselines.interval`), so it covers the split, the draw and the initial
 parameters, but no other tasks than these.
 """

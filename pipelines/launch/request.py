@@ -23,6 +23,7 @@ from pipelines.cli import parsed
 from pipelines.launch.arguments import SUBMITTABLE
 from pipelines.launch.start import own_versions
 from pipelines.launch.working_dir import EXCLUDES, checked_file, checked_folder, files_of
+from pipelines.tracking.fetched_model import is_model_uri
 
 _MLFLOW = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 _STOP_WAIT = "RAY_JOB_STOP_WAIT_TIME_S"  # read by Ray's supervisor of the job
@@ -140,7 +141,7 @@ def plan_of(options: argparse.Namespace, command_line: Sequence[str], environmen
         directory=directory,
         folder=folder,
         excludes=excludes,
-        env_vars=_env_vars(options, config, directory if makes_runs else None, environment),
+        env_vars=_env_vars(options, job, config, directory if makes_runs else None, environment),
         makes_study=_makes_study(job),
     )
 
@@ -181,6 +182,8 @@ def _run_of(
             "run = 'latest': which one that is changes with time; name the run that the job is for"
         )
     path = PurePosixPath(job.run)
+    if is_model_uri(job.run):
+        path = PurePosixPath(re.sub(r"[^A-Za-z0-9]+", "-", job.run))
     if path.is_absolute():
         return str(path.parent), path.name, True
     _check_stays("--directory", job.directory)
@@ -232,13 +235,15 @@ def _refuse_credentials(command_line: Sequence[str]) -> None:
 
 def _env_vars(
     options: argparse.Namespace,
+    job: argparse.Namespace,
     config: TrainingConfig | None,
     new_runs: str | None,
     environment: Mapping[str, str],
 ) -> dict[str, str]:
     """The job's environment. Keys are taken from ours by name; what is not asked for stays here."""
     found = {_STOP_WAIT: str(options.stop_seconds)}
-    uri = (config.tracking.uri if config is not None else None) or environment.get("MLFLOW_TRACKING_URI")
+    configured = getattr(job, "tracking_uri", None) if config is None else config.tracking.uri
+    uri = configured or environment.get("MLFLOW_TRACKING_URI")
     if uri is None and new_runs is not None:
         uri = f"sqlite:///{new_runs.rstrip('/')}/mlflow.db"
     if uri is not None:

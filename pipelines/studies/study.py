@@ -254,7 +254,7 @@ class Study:
         if self._yes_spend_usd is None:
             return None
         others = (each for each in self.folder.members.iterdir() if each.name != name)
-        left = self._yes_spend_usd - sum(_spent_usd(RunFolder(each)) for each in others)
+        left = self._yes_spend_usd - sum(spent_usd(RunFolder(each)) for each in others)
         if left <= 0:
             raise InputError(
                 f"the study has spent the {format_usd(self._yes_spend_usd)} that --yes-spend allows; "
@@ -263,7 +263,7 @@ class Study:
         return left
 
 
-def _spent_usd(folder: RunFolder) -> float:
+def spent_usd(folder: RunFolder) -> float:
     """Paid and reserved for a run, dollars."""
     if not has_book(folder):
         return 0.0

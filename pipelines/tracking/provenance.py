@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import getpass
 import importlib.metadata
 import json
@@ -113,13 +114,12 @@ def environment_text() -> str:
     return "\n".join([*lines, "", "# installed distributions", *_distributions(), ""])
 
 
-def _distributions() -> list[str]:
-    names = {
-        f"{each.metadata['Name']}=={each.version}"
-        for each in importlib.metadata.distributions()
-        if each.metadata["Name"]
-    }
-    return sorted(names, key=str.lower)
+@functools.cache
+def _distributions() -> tuple[str, ...]:
+    """Name and version of each, read once a process: a file of each is parsed, which takes longer than a small training."""
+    found = (each.metadata for each in importlib.metadata.distributions())
+    names = {f"{each['Name']}=={each['Version']}" for each in found if each["Name"]}
+    return tuple(sorted(names, key=str.lower))
 
 
 def _memory() -> str:

@@ -89,7 +89,8 @@ class Figures:
         kinds = ", ".join(f"{kind} {n}" for kind, n in sorted(self.struck.items()))
         return (
             f"{self.n_schedules} schedules, {self.struck.total()} faults injected ({kinds}), {self.n_actors_lost} actors lost as drivers "
-            f"saw it, {self.n_drivers} drivers ({self.n_clean_stops} stopped by themselves, {self.n_ended_by_ray} ended by Ray), {self.n_steps_redone} steps redone, "
+            f"saw it, {self.n_drivers} drivers ({self.n_clean_stops} stopped by themselves, {self.n_ended_by_ray} ended by Ray), "
+            f"{self.n_steps_redone} steps redone, "
             f"{self.n_circuits} circuits, {self.n_circuits_lost} lost, {self.n_paid_jobs} paid jobs, {self.n_paid_twice} run twice, "
             f"{self.seconds:.0f} s"
         )

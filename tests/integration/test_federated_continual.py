@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import pytest
 from actors.ray_fleet.federated import RayClients
 from orchestrator.errors import DataError, FleetError
 from pipelines import cli
-from pipelines.tracking.journal import PARENT_TAG
+from pipelines.tracking.journal import PARENT_TAG, Spool
 from tests.command import start_command
 from tests.integration.mlflow_server import MlflowServer
 
@@ -52,14 +51,6 @@ CONTINUAL = ["continual", "c.toml", "--chunk", "12", "--passes", "1", "--tasks",
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "c.toml").write_text(CONFIG)
     return tmp_path
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
-    one = MlflowServer(tmp_path_factory.mktemp("server"))
-    one.start()
-    yield one
-    one.kill()
 
 
 def outcome(printed: str) -> dict[str, Any]:
@@ -132,13 +123,13 @@ def test_what_a_client_refuses_is_said_and_too_few_answers_are_an_end(
 
 def test_federated_over_ray_is_federated_in_process_and_one_run_at_mlflow(
     local_ray: None,
-    server: MlflowServer,
+    mlflow_server: MlflowServer,
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(folder)
-    tracked = ["--set", "tracking.enabled=true", "--set", f"tracking.uri={server.uri}"]
+    tracked = ["--set", "tracking.enabled=true", "--set", f"tracking.uri={mlflow_server.uri}"]
     over_ray = [*FEDERATED, "--set", "fleet.dispatcher=ray", "--set", "run.name=over-ray", *tracked]
     assert cli.main([*over_ray, "--no-compare"]) == 0
     found = outcome(capsys.readouterr().out)
@@ -147,7 +138,7 @@ def test_federated_over_ray_is_federated_in_process_and_one_run_at_mlflow(
     assert found["params_sha256"] == here["params_sha256"]
     assert found["rounds"] == here["rounds"]
     assert found["test"]["accuracy"]["federated"] == here["test"]["accuracy"]["federated"]
-    client = mlflow.MlflowClient(tracking_uri=server.uri)
+    client = mlflow.MlflowClient(tracking_uri=mlflow_server.uri)
     parent = client.get_run(found["run_id"])
     assert (parent.info.run_name, parent.info.status) == ("over-ray", "FINISHED")
     assert parent.data.metrics["test/accuracy"] == found["test"]["accuracy"]["federated"]
@@ -160,13 +151,16 @@ def test_federated_over_ray_is_federated_in_process_and_one_run_at_mlflow(
 
 
 def test_continual_logs_both_ways_of_learning_to_mlflow(
-    server: MlflowServer, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    mlflow_server: MlflowServer,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(folder)
-    tracked = ["--set", "tracking.enabled=true", "--set", f"tracking.uri={server.uri}"]
+    tracked = ["--set", "tracking.enabled=true", "--set", f"tracking.uri={mlflow_server.uri}"]
     assert cli.main([*CONTINUAL, "--set", "run.name=stream", *tracked]) == 0
     found = outcome(capsys.readouterr().out)
-    client = mlflow.MlflowClient(tracking_uri=server.uri)
+    client = mlflow.MlflowClient(tracking_uri=mlflow_server.uri)
     for way, arm in found["arms"].items():
         history = client.get_metric_history(found["run_id"], f"{way}/task_1")
         assert [one.value for one in sorted(history, key=lambda one: one.step)] == [
@@ -179,6 +173,12 @@ def test_continual_logs_both_ways_of_learning_to_mlflow(
     below = f"tags.`{PARENT_TAG}` = '{parent.info.run_id}'"
     [central] = client.search_runs([parent.info.experiment_id], below)
     assert central.info.run_name == "stream/central"
+    client.set_terminated(found["run_id"], "RUNNING")  # as if the server had been away when the study ended
+    spool = Spool(folder / "runs" / "stream")
+    spool.state.shipped_status = None
+    spool.save()
+    assert cli.main(["resume", "stream", "--json"]) == 0
+    assert client.get_run(found["run_id"]).info.status == "FINISHED"
 
 
 @pytest.mark.parametrize(

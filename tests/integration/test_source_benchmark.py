@@ -23,7 +23,7 @@ def test_a_benchmark_that_is_killed_goes_on(
 ) -> None:
     options = [
         "benchmark", "source", "--configuration", "after", "--name", "killed", "--set", f"tracking.uri={mlflow_server.uri}",
-        "--set", "tracking.experiment=source",
+        "--set", "tracking.experiment=source", "--set", "tracking.log_model=false",
     ]  # fmt: skip
     members = tmp_path / "runs" / "killed" / "members"
     with start_command(tmp_path, *options) as command:

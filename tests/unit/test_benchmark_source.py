@@ -75,7 +75,7 @@ def benchmark(folder: Path, *more: str) -> dict[str, Any]:
     """A small benchmark that ended well, as its JSON."""
     options = [
         "--configuration", "after", "--no-cold", "--directory", str(folder), "--name", "small", "--set",
-        "tracking.enabled=false",
+        "tracking.enabled=false", "--set", "tracking.log_model=false",
     ]  # fmt: skip
     assert cli.main(["benchmark", "source", *options, *more]) == 0
     found: dict[str, Any] = json.loads((folder / "small" / "report.json").read_text())
@@ -101,7 +101,9 @@ def test_a_benchmark_and_its_resumption(tmp_path: Path, capsys: pytest.CaptureFi
     assert "no like-for-like comparison" in text
     assert (tmp_path / "out" / "source-benchmark.png").stat().st_size > 10_000
     capsys.readouterr()
+    (tmp_path / "out" / "source-benchmark.md").unlink()  # as if it had been killed before it wrote there
     assert cli.main(["resume", "small", "--directory", str(tmp_path)]) == 0
+    assert (tmp_path / "out" / "source-benchmark.md").is_file()
     again = json.loads((tmp_path / "small" / "report.json").read_text())
     assert again["rows"] == outcome["rows"]  # nothing was trained or timed again
 

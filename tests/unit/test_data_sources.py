@@ -167,15 +167,14 @@ def test_partitions_are_columns_that_are_features_when_asked_for(tmp_path: Path)
     assert asked.features[:, 0].tolist() == ([2019.0] * 40 + [2020.0] * 40) * 3
 
 
-@pytest.mark.parametrize(
-    ("where", "n"), [("site == 'a'", 3), ("site is None", 5), ("site in ['a', 'b']", 7)]
-)
+@pytest.mark.parametrize(("where", "n"), [("site == 'a'", 3), ("site is None", 5), ("site in ['a', 'b']", 7)])
 def test_a_folder_of_no_value_stands_among_text(tmp_path: Path, where: str, n: int) -> None:
     """Its files come first by name, and say nothing of what the column holds."""
     for site, rows in (("a", 3), ("b", 4), ("__HIVE_DEFAULT_PARTITION__", 5)):
         (tmp_path / f"site={site}").mkdir()
         pq.write_table(
-            pa.table({"x": np.arange(float(rows)), "y": np.arange(rows)}), tmp_path / f"site={site}" / "0.parquet"
+            pa.table({"x": np.arange(float(rows)), "y": np.arange(rows)}),
+            tmp_path / f"site={site}" / "0.parquet",
         )
     found = read_columns(tmp_path, "y", ["x"], Filter.parse(where))
     assert len(found.target) == n

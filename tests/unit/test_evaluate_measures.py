@@ -191,7 +191,8 @@ def test_compared_counts_pairs() -> None:
 
 def test_r2_of_equal_targets_is_left_out_of_its_interval() -> None:
     """One in nine resamples of three samples has one of them only; a spread that is rounding would make R² minus 1e16."""
-    told = Predictions("regression", np.array([0.1, 0.25, 0.3]), None, np.array([0.1, 0.2, 0.3]))
-    assert bootstrap(told, 1)["r2"].low > -100
+    actual = np.array([-2.2, 0.05, 0.68])
+    told = Predictions("regression", actual + 0.1, None, actual)
+    assert bootstrap(told, 1)["r2"].low > 0.8
     equal = Predictions("regression", np.array([0.1, 0.2, 0.3]), None, np.full(3, 0.1))
     assert np.isnan(measures(equal)["r2"]).all()

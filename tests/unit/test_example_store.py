@@ -344,12 +344,15 @@ def test_an_empty_store_says_how_it_is_filled(tmp_path: Path) -> None:
         ExampleStore.open(tmp_path / "file")
 
 
-def test_a_selection_trains_from_memory_and_from_its_file(made: ExampleStore, tmp_path: Path) -> None:
+def test_a_selection_trains_from_memory_and_from_its_file(
+    made: ExampleStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from pipelines import Trainer
 
+    monkeypatch.setattr("pipelines.trainer.log_outcome", lambda *arguments, **named: None)
     chosen = made.select("fraud", k=60)
     common = [
-        "model.n_qubits=2", "data.n_components=2", "model.n_layers=1", "run.epochs=2", "fleet.dispatcher=serial",
+        "model.n_qubits=2", "data.n_components=2", "model.n_layers=1", "run.epochs=1", "fleet.dispatcher=serial",
         "tracking.enabled=false", "data.name=arrays", f"run.directory={tmp_path / 'runs'}",
     ]  # fmt: skip
     in_memory = Trainer(TrainingConfig().with_overrides(common), data=chosen.arrays, progress=False).fit()
@@ -413,8 +416,8 @@ def test_nothing_is_asked_of_any_network(tmp_path: Path) -> None:
         CHILD.replace("range(400)", "range(2)") + 'store.select("t1", near=np.ones(32), k=5); store.compact()'
     )
     run = subprocess.run(
-        ["strace", "-f", "--seccomp-bpf", "-qq", "-e", "trace=connect,sendto,sendmsg", "-o", str(tmp_path / "trace"), sys.executable, "-c", code,
-         str(tmp_path / "s")], capture_output=True, text=True, check=False,
+        ["strace", "-f", "--seccomp-bpf", "-qq", "-e", "trace=connect,sendto,sendmsg", "-o", str(tmp_path / "trace"),
+         sys.executable, "-c", code, str(tmp_path / "s")], capture_output=True, text=True, check=False,
     )  # fmt: skip
     if "ptrace" in run.stderr.lower():
         pytest.skip("this container does not allow ptrace")

@@ -79,7 +79,9 @@ def test_what_is_not_square_becomes_so(tmp_path: Path, fit: Literal["crop", "let
 def test_a_long_thin_image_takes_no_more_than_its_own_memory() -> None:
     """Its square would take 80 GB."""
     found = ImageTransform(4, "letterbox").resized(np.ones((1, 100_000)), Path("line.png"))
-    np.testing.assert_allclose(found[1:3].sum(axis=0), 1 / 25_000, rtol=1e-9)  # a pixel of the 25,000 in a column of a cell
+    np.testing.assert_allclose(
+        found[1:3].sum(axis=0), 1 / 25_000, rtol=1e-9
+    )  # a pixel of the 25,000 in a column of a cell
     assert not found[[0, 3]].any()
 
 
@@ -140,7 +142,10 @@ def test_streamed_images_are_the_same(tmp_path: Path) -> None:
     assert np.array_equal(whole.raw_example, streamed.raw_example)
 
 
-def test_a_patch_model_learns_shapes_and_predicts_new_files(tmp_path: Path) -> None:
+def test_a_patch_model_learns_shapes_and_predicts_new_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.trainer.log_outcome", lambda *arguments, **named: None)
     folder = shapes(tmp_path / "shapes")
     config = TrainingConfig.from_dict(
         {

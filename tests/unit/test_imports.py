@@ -39,7 +39,11 @@ PLACES = {
     ),
     "cirq_ionq": ("actors/ionq/",),
     "matplotlib": ("pipelines/plots/",),
-    "mlflow": ("pipelines/tracking/mlflow_store.py", "pipelines/tracking/pyfunc_model.py", "pipelines/tracking/fetched_model.py"),
+    "mlflow": (
+        "pipelines/tracking/mlflow_store.py",
+        "pipelines/tracking/pyfunc_model.py",
+        "pipelines/tracking/fetched_model.py",
+    ),
     "lancedb": ("pipelines/example_store/table.py",),
     "numba": ("actors/simulation/",),
     "optuna": ("pipelines/tune/",),

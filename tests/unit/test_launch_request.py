@@ -131,6 +131,16 @@ def test_a_benchmark_is_a_job_whether_it_makes_a_study_or_not(checkout: Path) ->
     assert job_of(plan("benchmark overhead --steps 5")).config is None
 
 
+def test_a_model_of_mlflow_is_evaluated_under_a_name_that_a_job_can_have(checkout: Path) -> None:
+    line = "evaluate models:/flowers@champion --data iris --directory /shared/runs --tracking-uri"
+    made = plan(f"{line} http://mlflow:5000")
+    assert made.id().startswith("qfleet-evaluate-models-flowers-champion-")
+    assert job_of(made).run == "models:/flowers@champion"
+    assert made.env_vars["MLFLOW_TRACKING_URI"] == "http://mlflow:5000"
+    with pytest.raises(ConfigError, match="copy of the working directory"):
+        plan(f"{line} sqlite:///mlflow.db")
+
+
 def test_registering_makes_no_study(checkout: Path) -> None:
     assert job_of(plan("register one --name tumours --directory /shared/runs"), 2).name == "tumours"
 

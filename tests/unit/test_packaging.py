@@ -133,7 +133,10 @@ def imported_from_outside() -> set[str]:
 
 
 def test_whatever_is_imported_is_asked_for() -> None:
-    asked = {canonicalize_name(Requirement(line).name) for line in [*CORE, *EXTRAS["torch"], *EXTRAS["tune"], *EXTRAS["store"]]}
+    asked = {
+        canonicalize_name(Requirement(line).name)
+        for line in [*CORE, *EXTRAS["torch"], *EXTRAS["tune"], *EXTRAS["store"]]
+    }
     asked |= OPTIONAL_FRONTENDS | PEERS
     providers = metadata.packages_distributions()
     imported = imported_from_outside()

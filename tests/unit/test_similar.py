@@ -44,7 +44,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name, settings in SETTINGS.items():
             config = TrainingConfig().with_overrides([
                 f"run.name={name}", f"run.directory={directory}", "data.name=iris", "data.n_components=3", "model.n_qubits=3",
-                "model.n_layers=1", "model.head=linear", "loss.name=cross_entropy", "run.epochs=25",
+                "model.n_layers=1", "model.head=linear", "loss.name=cross_entropy", "run.epochs=25", "checkpoint.every_epochs=25",
                 "optimizer.learning_rate=0.1", "fleet.dispatcher=serial",
                 "tracking.enabled=false", *settings,
             ])  # fmt: skip

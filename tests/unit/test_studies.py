@@ -16,6 +16,7 @@ from orchestrator.errors import CheckpointError, InputError
 from pipelines import Callback
 from pipelines.run_folder import RunFolder
 from pipelines.studies import folder as folders
+from pipelines.studies.apart import apart
 from pipelines.studies.folder import StudyFolder
 from pipelines.studies.study import Study, StudyInterrupted
 from pipelines.tracking.journal import PARENT_TAG
@@ -73,9 +74,12 @@ def test_members_stand_below_their_parent_and_the_report_is_its_description(tmp_
 def test_an_interrupted_study_goes_on_where_it_was(tmp_path: Path) -> None:
     folder = study_of(tmp_path)
     calm = study_of(tmp_path, name="calm")
-    broken = Study(folder, params={}, description="")
-    with pytest.raises(StudyInterrupted, match="qfleet resume"), broken as study:
+    with Study(folder, params={}, description="") as study:
         first = study.train("a", study.config)
+    with (
+        pytest.raises(StudyInterrupted, match="qfleet resume"),
+        Study(folder, params={}, description="") as study,
+    ):
         study.train("b", study.config.with_overrides(["run.seed=1"]), callbacks=[Stop(3)])
     with Study(folder, params={}, description="") as study:
         again = study.train("a", study.config)
@@ -146,3 +150,17 @@ def test_of_two_that_begin_at_once_only_one_gets_the_folder(tmp_path: Path) -> N
     found = StudyFolder.find("s", tmp_path / "runs")
     assert found is not None
     assert found.asks == {"seeds": [0, 1]}
+
+
+def test_a_training_for_another_process_knows_where_it_is_and_is_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    of = config(tmp_path, "fleet.dispatcher=ray", "run.directory=runs")
+    sent = apart(
+        of.model_copy(update={"tracking": of.tracking.model_copy(update={"uri": None})}), Path("runs/s/a")
+    )
+    assert sent.config.tracking.uri == f"sqlite:///{tmp_path / 'mlflow.db'}"
+    assert (sent.path, sent.config.run.directory) == (str(tmp_path / "runs/s/a"), str(tmp_path / "runs"))
+    assert sent.config.fleet.dispatcher == "serial"
