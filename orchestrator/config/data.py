@@ -33,8 +33,8 @@ class DataConfig(Section):
     )
     path: str | None = Field(
         None,
-        description="A .parquet, .csv or .arrow/.feather file, a folder of such files, hive-partitioned folders (site=a/...) or a glob; with "
-        "image_size: a folder with one folder of JPEG or PNG files a class. See data.md.",
+        description="A .parquet, .csv or .arrow/.feather file, a folder of such files, hive-partitioned folders (site=a/...) or a glob; "
+        "with image_size: a folder with one folder of JPEG or PNG files a class. See data.md.",
     )
     target: str | None = Field(
         None,
