@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.config import TrainingConfig, read_toml
 from orchestrator.errors import ConfigError
 from pipelines.display.formatting import format_count, format_usd
+from pipelines.tracking.provenance import ray_submission_id
 
 if TYPE_CHECKING:
     from pipelines.studies.folder import StudyFolder
@@ -21,18 +23,31 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     Raises:
         InputError: something cannot work; nothing has been started.
     """
-    from pipelines.tracking.provenance import ray_submission_id
     from pipelines.tune.study import begin, carry_on
 
     config = TrainingConfig.from_toml(options.config, options.set)
-    if ray_submission_id() and not Path(config.run.directory).is_absolute():
-        problem = "a job runs in a copy of the working directory that goes with it; what should stay needs an absolute path on the cluster"
-        raise ConfigError("run.directory", config.run.directory, problem)
+    if ray_submission_id():
+        config = _that_outlives_the_job(config)
     settings = settings_of(options)
     if options.dry_run:
         return _dry_run(config, settings, options)
     folder = begin(config, settings, name=options.name, yes_spend_usd=options.yes_spend)
     return _printed(carry_on(folder, yes_spend_usd=options.yes_spend), options)
+
+
+def _that_outlives_the_job(config: TrainingConfig) -> TrainingConfig:
+    """`config` of a job, which runs in a copy of the working directory: with the tracking store beside the runs where none is named.
+
+    Raises:
+        ConfigError: the runs themselves would be lost with that copy.
+    """
+    directory = config.run.directory
+    if not Path(directory).is_absolute():
+        problem = "a job runs in a copy of the working directory that goes with it; what should stay needs an absolute path on the cluster"
+        raise ConfigError("run.directory", directory, problem)
+    if not config.tracking.enabled or config.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI"):
+        return config
+    return config.with_overrides([f"tracking.uri=sqlite:///{directory.rstrip('/')}/mlflow.db"])
 
 
 def resume(folder: StudyFolder, options: argparse.Namespace) -> dict[str, Any]:

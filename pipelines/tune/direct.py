@@ -8,6 +8,7 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from orchestrator.config import TrainingConfig
 from orchestrator.coordinator import Coordinator
@@ -55,27 +56,24 @@ def search_directly(
     base = base.with_overrides(["fleet.dispatcher=serial", "fleet.name=none", "tracking.enabled=false"])
     prices = Prices(space, base, unit)
     search = Search(space, terms, prices)
-    tests: dict[int, dict[str, float]] = {}
-    best_of: dict[int, tuple[PreparedRun, TrainState]] = {}
+    kept: tuple[PreparedRun, TrainState, dict[str, float]] | None = None  # of the best so far
     while (trial := search.ask()) is not None:
         run = prices.prepared(trial.values)
         following = Following(trial.rule, metric, unit, partial(search.report, trial.number))
         try:
             outcome, state, test = _train(run, following)
-            best_of[trial.number] = run, state
-            tests[trial.number] = test
         except FAILURES as error:
-            outcome = following.failed(error)
+            search.ended(trial.number, following.failed(error))
+            continue
         search.ended(trial.number, outcome)
+        if search.best is not None and search.best.number == trial.number:
+            kept = run, state, test
     best = search.best
-    if best is None or best.outcome is None or best.outcome.value is None:
+    if kept is None or best is None or best.outcome is None or best.outcome.value is None:
         return None
-    test = tests[best.number]
+    run, state, test = kept
     if not test:  # it was cut
-        run, state = best_of[best.number]
-        coordinator = _coordinator(run)
-        with closing(coordinator.dispatcher):
-            test = score(run, run.config, state.best_params, coordinator, "test").metrics
+        test = tested(run, state).metrics
     n_stopped = sum(one.outcome is not None and one.outcome.kind == "stopped" for one in search.trials)
     return Found(
         best.values,
@@ -86,6 +84,23 @@ def search_directly(
         n_stopped,
         tuple(search.trials),
     )
+
+
+class Tested(NamedTuple):
+    """Metrics on the test split by tracking name, empty where there is none, and the circuits that they took."""
+
+    metrics: dict[str, float]
+    n_circuits: int
+
+
+def tested(run: PreparedRun, state: TrainState) -> Tested:
+    """Score the best parameters of a trial on the test split, in this process: one that was cut has not been."""
+    if not len(run.data.test.targets):
+        return Tested({}, 0)
+    coordinator = _coordinator(run)
+    with closing(coordinator.dispatcher):
+        scores = score(run, run.config, state.best_params, coordinator, "test")
+    return Tested(scores.metrics, scores.used.n_circuits)
 
 
 def _coordinator(run: PreparedRun) -> Coordinator:

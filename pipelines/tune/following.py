@@ -88,18 +88,20 @@ class Following(Callback):
         if self.verdict is not None:
             raise TrainingStopped(self.verdict.text)
 
-    def outcome(self, totals: Totals) -> Outcome:
-        """How the trial ended whose training ended with these totals."""
+    def outcome(self, totals: Totals, ended_by: str | None = None) -> Outcome:
+        """How the trial ended whose training ended with these totals; `ended_by`: what its training says of it."""
         value = self.reports[-1].value if self.reports else None
         spent = spent_of(totals, self.unit)
-        if self.verdict is None:
+        if self.verdict is not None:
+            return Outcome(self.verdict.kind, spent, value, self.verdict.rung, self.verdict.text)
+        if self.reports and self.reports[-1].is_last:
             return Outcome("done", spent, value)
-        return Outcome(self.verdict.kind, spent, value, self.verdict.rung, self.verdict.text)
+        return Outcome("cut", spent, value, why=ended_by or "")  # by the cap on money, within an epoch
 
-    def failed(self, error: Exception) -> Outcome:
-        """The outcome of a trial that could not be trained."""
+    def failed(self, error: Exception, paid: int = 0) -> Outcome:
+        """The outcome of a trial that could not be trained; `paid`: for it, with what its last epoch took."""
         spent = self.reports[-1].spent if self.reports else 0
-        return Outcome("failed", spent, why=f"{type(error).__name__}: {error}")
+        return Outcome("failed", max(spent, paid), why=f"{type(error).__name__}: {error}")
 
 
 def spent_of(totals: Totals, unit: Unit) -> int:

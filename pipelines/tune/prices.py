@@ -50,7 +50,7 @@ def _circuits(run: PreparedRun) -> int:
 
 
 def _micro_dollars(run: PreparedRun) -> int:
-    """By the price catalogue; of bounds the upper one.
+    """By the price catalogue; of bounds the upper one, of several targets the dearest.
 
     Raises:
         ConfigError: it has no price.
@@ -59,8 +59,11 @@ def _micro_dollars(run: PreparedRun) -> int:
 
     backend, rule = run.config.backend, run.config.gradient.rule
     rule = "parameter_shift" if rule == "auto" else rule
-    found = quote(run, [backend.target], [rule])["targets"][0]["rules"][0]
-    if "refused" in found:
-        raise ConfigError("gradient.rule", rule, found["refused"])
-    whole = found["run"]
-    return int(whole["most"]["micro"] if "most" in whole else whole["micro"])
+    most = 0
+    for target in quote(run, backend.targets or (backend.target,), [rule])["targets"]:
+        found = target["rules"][0]
+        if "refused" in found:
+            raise ConfigError("gradient.rule", rule, found["refused"])
+        whole = found["run"]
+        most = max(most, int(whole["most"]["micro"] if "most" in whole else whole["micro"]))
+    return most

@@ -108,6 +108,7 @@ def report_text(found: Mapping[str, Any], name: str) -> str:
         lines += [comparison["in_words"], ""]
     if found["best"]:
         lines += [f"`{qfleet_command('train', found['best_config'])}` trains it again, to the same bits.", ""]
+        lines += _of_its_test(found)
     budget = "none" if found["budget"] is None else _amount(found["budget"], found["unit"])
     counts = ", ".join(f"{count} {kind}" for kind, count in found["counts"].items() if count)
     lines += [
@@ -120,6 +121,18 @@ def report_text(found: Mapping[str, Any], name: str) -> str:
         lines += ["## Combinations refused before they cost anything", ""]
         lines += [f"- {why}" for why in dict.fromkeys(found["refused"])]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _of_its_test(found: Mapping[str, Any]) -> list[str]:
+    """Where the best trial was cut before it was scored on the test split: what was done about that."""
+    best = found["best"]
+    if best.get("test_circuits"):
+        more = format_count(best["test_circuits"], "circuits")
+        return [f"The budget had cut it before its test, which took {more} beside those of the budget.", ""]
+    if best["state"] != "done" and found["unit"] == "usd":
+        how = qfleet_command("evaluate", best["run"])
+        return [f"The budget had cut it before its test; `{how} --yes-spend USD` pays for that.", ""]
+    return []
 
 
 def sections(found: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -21,6 +21,8 @@ MAX_DRAWS = 100
 """Of one trial, before the search gives up: what is refused or was tried before is drawn again."""
 _RANDOM_AFTER = 30
 """Draws of a method that keeps to what is refused; then random ones."""
+MAX_FAILURES = 5
+"""Trials in a row without a value, before the search gives up: what they lack is then hardly theirs, and a failure may cost nothing."""
 
 End = Literal["done", "stopped", "cut", "failed"]
 
@@ -163,6 +165,9 @@ class Search:
         n_known = max(number - terms.at_once + 1, 0)
         if not self._have_ended(n_known):
             return None
+        self.ended_because = self._in_vain(n_known)
+        if self.ended_because is not None:
+            return None
         if self._next is None:
             in_vain: list[Refused] = []
             self._next = self._drawn(n_known, in_vain)
@@ -215,6 +220,13 @@ class Search:
 
     def _have_ended(self, n_known: int) -> bool:
         return all(trial.outcome is not None for trial in self.trials[:n_known])
+
+    def _in_vain(self, n_known: int) -> str | None:
+        """Why there is no use in going on, where the last trials before `n_known` came to nothing; else None."""
+        last = [one.outcome for one in self.trials[:n_known][-MAX_FAILURES:] if one.outcome is not None]
+        if len(last) < MAX_FAILURES or any(one.value is not None for one in last):
+            return None
+        return f"the last {MAX_FAILURES} trials came to no value; the last of them: {last[-1].why or last[-1].kind}"
 
     def _left(self, n_known: int) -> float:
         """Of the budget, when those before `n_known` have been paid and the others take all they may."""

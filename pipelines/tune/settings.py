@@ -103,6 +103,7 @@ def checked(
 
     _check_numbers(settings)
     space = Space.from_dict(settings.space, base)
+    _check_fleet(settings, space)
     backend = build_backend(base)
     check_allowed(base, backend, yes_spend_usd)
     settings = _with_limits(settings, base, yes_spend_usd, is_paid=backend.capabilities.is_paid)
@@ -110,11 +111,12 @@ def checked(
     _check_metric(settings.metric, run, space)
     budget = settings.terms().budget
     if budget is not None and budget < full:
-        option, least = (
-            ("--max-circuits", full) if settings.unit == "circuits" else ("--max-usd", in_usd(full))
+        problem = "does not pay for one whole trial"
+        if settings.unit == "circuits":
+            raise ConfigError("--max-circuits", settings.max_circuits, problem, str(full))
+        raise ConfigError(
+            "--max-usd", settings.max_usd, problem, f"{math.ceil(in_usd(full) * 100) / 100:.2f}"
         )
-        given = settings.max_circuits if settings.unit == "circuits" else settings.max_usd
-        raise ConfigError(option, given, "does not pay for one whole trial", f"{10 * least:g}")
     if settings.first_rung is None:
         first = 0.0 if run.config.run.epochs < settings.reduction else full / settings.reduction**2
         settings = replace(settings, first_rung=first if settings.unit == "circuits" else first / 1e6)
@@ -152,6 +154,14 @@ def _check_numbers(settings: Settings) -> None:
         )
     if settings.against and settings.repeats < 2:
         raise ConfigError("--repeats", settings.repeats, "an interval needs several", "10")
+
+
+def _check_fleet(settings: Settings, space: Space) -> None:
+    """Refuse trials that differ in what the fleet they share is made with."""
+    for one in space.dimensions:
+        if settings.n_actors is not None and one.key.startswith("backend."):
+            problem = f"trials that share a fleet share its backend, and {one.key} is searched: leave it out, or take --at-once alone"
+            raise ConfigError("--actors", settings.n_actors, problem)
 
 
 def _with_limits(

@@ -38,8 +38,15 @@ _NOT_SEARCHED = {
     "data.target": "decides what is scored: values do not compare",
     "data.classes": "decides which samples are scored: their values do not compare",
     "data.max_samples": "decides which samples are scored: their values do not compare",
+    "data.filter": "decides which samples are scored: their values do not compare",
+    "data.streaming": "decides how samples are read",
+    "data.readers": "decides how samples are read",
+    "data.memory_limit_gb": "decides how samples are read",
     "data.test_fraction": "decides which samples are scored: their values do not compare",
     "data.validation_fraction": "decides which samples are scored: their values do not compare",
+} | {
+    f"backend.{name}": "decides where circuits run and what they cost; compare backends with qfleet compare"
+    for name in ("name", "target", "targets", "host", "allow_cloud", "record", "then", "fallback")
 }
 Values = dict[str, Any]
 """``section.key`` -> value; None: the key is left out."""

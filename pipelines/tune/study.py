@@ -21,7 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.config import TrainingConfig
+from orchestrator.errors import ConfigError
+from pipelines.compose import build_backend
+from pipelines.display.formatting import format_usd
 from pipelines.run_folder import RunFolder
+from pipelines.spending import check_allowed
 from pipelines.studies.folder import StudyFolder
 from pipelines.studies.study import Study, StudyInterrupted
 from pipelines.tune.comparison import Comparison, Pair, Repeat, compare, repeat_of
@@ -33,7 +37,7 @@ from pipelines.tune.rungs import Report
 from pipelines.tune.search import Outcome, Search, Trial, best_so_far
 from pipelines.tune.settings import Settings, checked
 from pipelines.tune.space import Space, slug
-from pipelines.tune.trials import Result, carried_out, train_in_own_process
+from pipelines.tune.trials import Result, carried_out, last_state, train_in_own_process
 
 KIND = "tune"
 BEST = "best.toml"
@@ -107,6 +111,7 @@ def carry_on(
         return ended
     settings = Settings.from_json(folder.asks)
     base = folder.config
+    _check_spending(settings, base, yes_spend_usd)
     space = Space.from_dict(settings.space, base)
     params = {
         "method": settings.method,
@@ -121,7 +126,7 @@ def carry_on(
                 folder,
                 params=params,
                 description=f"search by {settings.method}",
-                yes_spend_usd=yes_spend_usd,
+                yes_spend_usd=settings.max_usd,  # no more than that, whatever an epoch takes
                 say=say,
             )
         )
@@ -137,6 +142,14 @@ def carry_on(
                 driving.one_by_one()
         comparisons = _comparisons(driving) if settings.against else []
         return _finish(driving, comparisons)
+
+
+def _check_spending(settings: Settings, base: TrainingConfig, yes_spend_usd: float | None) -> None:
+    """Refuse to go on with what costs money and may not, or may not all of it, be paid; trials would fail one after the other."""
+    check_allowed(base, build_backend(base), yes_spend_usd)
+    if settings.max_usd is not None and yes_spend_usd is not None and yes_spend_usd < settings.max_usd:
+        problem = f"the search was begun with a budget of {format_usd(settings.max_usd)}, what has been spent included; allow that"
+        raise ConfigError("--yes-spend", yes_spend_usd, problem, f"{settings.max_usd:g}")
 
 
 @dataclass
@@ -362,8 +375,7 @@ def _finish(driving: Driving, comparisons: list[Comparison]) -> dict[str, Any]:
     files: list[Path] = []
     best = search.best
     if best is not None:
-        found["best"]["run"] = str(folder.members / name_of(best))
-        found["best"]["metrics"] = next((m.metrics for m in study.members if m.name == name_of(best)), {})
+        found["best"] |= _scored(driving, best)
         found["best_config"] = str(_write_best(folder, search, best, settings))
         (folder.artifacts / BEST).write_bytes((folder.path / BEST).read_bytes())
         files.append(folder.artifacts / BEST)
@@ -377,6 +389,22 @@ def _finish(driving: Driving, comparisons: list[Comparison]) -> dict[str, Any]:
     if best is not None and best.outcome is not None and best.outcome.value is not None:
         metrics[f"best/{settings.metric.replace('/', '_')}_final"] = best.outcome.value
     return study.finish(report_text(found, folder.name), found, metrics, files)
+
+
+def _scored(driving: Driving, best: Trial) -> dict[str, Any]:
+    """Folder and final metrics of the best trial; where it was cut before its test, that is made up for, unless it costs money."""
+    from pipelines.tune.direct import tested
+
+    folder = RunFolder(driving.study.folder.members / name_of(best))
+    recorded = next((m.metrics for m in driving.study.members if m.name == name_of(best)), {})
+    about: dict[str, Any] = {"run": str(folder.path), "metrics": recorded, "test_circuits": 0}
+    if any(name.startswith("test/") for name in recorded) or driving.settings.unit == "usd":
+        return about
+    run, state = last_state(folder)
+    if state is not None:
+        found = tested(run, state)
+        about |= {"metrics": recorded | found.metrics, "test_circuits": found.n_circuits}
+    return about
 
 
 def _take_up_members(driving: Driving) -> None:

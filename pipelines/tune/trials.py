@@ -5,15 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from orchestrator.config import FleetConfig
 from orchestrator.errors import InputError
+from orchestrator.training.state import TrainState
 from pipelines.callbacks import TrainingStopped
 from pipelines.checkpoints import Checkpoints
 from pipelines.run_folder import RunFolder
-from pipelines.run_setup import load_run
+from pipelines.run_setup import PreparedRun, load_run
+from pipelines.studies.study import spent_usd
 from pipelines.tune.following import FAILURES, Following, Order, totals_of
 from pipelines.tune.search import Outcome
 
@@ -34,10 +37,16 @@ def carried_out(
         if not following.reports:  # it had come to its end, and the search was killed before it heard of that
             _read_history(folder, following)
     except FAILURES as error:
-        return following.failed(error), None
-    if following.verdict is not None:
+        return following.failed(error, _paid(folder, order)), None
+    if folder.recorded_result() is None:
         folder.write_json("result.json", result)  # a trial that was stopped is done with
-    return following.outcome(totals_of(result)), result
+    outcome = following.outcome(totals_of(result), result.get("stop_reason"))
+    return replace(outcome, spent=max(outcome.spent, _paid(folder, order))), result
+
+
+def _paid(folder: RunFolder, order: Order) -> int:
+    """What the run's book says was paid and reserved, micro-dollars, with what no epoch has reported; 0 where circuits are counted."""
+    return round(spent_usd(folder) * 1e6) if order.unit == "usd" and folder.path.is_dir() else 0
 
 
 def train_in_own_process(order: Order, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
@@ -79,8 +88,14 @@ def _wait_until_free(folder: RunFolder) -> None:
 
 def _read_history(folder: RunFolder, following: Following) -> None:
     """Tell `following` the epochs of a finished run."""
-    run, fingerprint = load_run(folder)
-    state, _ = Checkpoints(folder.checkpoints, run.config.checkpoint.keep, fingerprint).load_newest()
+    _, state = last_state(folder)
     if state is not None:
         with suppress(TrainingStopped):
             following.on_begin(state)
+
+
+def last_state(folder: RunFolder) -> tuple[PreparedRun, TrainState | None]:
+    """A trial, its circuits in this process, and where its training stands; None: it has no checkpoint."""
+    run, fingerprint = load_run(folder, FleetConfig(dispatcher="serial"))
+    state, _ = Checkpoints(folder.checkpoints, run.config.checkpoint.keep, fingerprint).load_newest()
+    return run, state

@@ -14,6 +14,7 @@ from orchestrator.errors import ConfigError, ExecutionError, InputError
 from pipelines.cli import main
 from pipelines.finetune import finetune, stages_of
 from pipelines.finetune.command import resume
+from pipelines.finetune.recipe import _on_second
 from pipelines.finetune.stages import Stages, place_of, quoted
 from pipelines.run_folder import RunFolder
 from pipelines.run_setup import best_params, load_run
@@ -203,3 +204,12 @@ def test_a_dry_run_is_the_quote_of_both_ways(tmp_path: Path, capsys: pytest.Capt
     assert main(["finetune", str(path), *ionq, *local]) == 2
     assert "--yes-spend" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
+
+
+def test_all_that_will_run_is_announced(tmp_path: Path) -> None:
+    whole = stages_of(config(tmp_path), "noisy", ["backend.noise=aria-1", "backend.shots=100"])
+    quote = quoted(whole)
+    said = _on_second(whole, quote)
+    assert f"test {quote.transferred.text}, fine-tuning {quote.finetuned.text}" in said
+    assert said.endswith(f"from scratch {quote.from_scratch.text}")
+    assert "from scratch" not in _on_second(Stages(whole.first, whole.second, None), quote)

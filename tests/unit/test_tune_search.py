@@ -6,13 +6,17 @@ import itertools
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import optuna
 import pytest
+from ray import cloudpickle
 
+from actors.ray_fleet import tune as over_ray
 from orchestrator.config import TrainingConfig
-from orchestrator.errors import CheckpointError, ConfigError
+from orchestrator.errors import CheckpointError, ConfigError, ExecutionError
 from pipelines.tune.journal import Journal
 from pipelines.tune.rungs import Report, Rungs, StopRule, Verdict, goes_on
 from pipelines.tune.sampling import METHODS, N_STARTUP, Known, draw, importances
@@ -342,6 +346,8 @@ def test_a_space_is_what_its_tables_say() -> None:
         ({"run": {"seed": {"choices": [1]}}}, "compared by luck"),
         ({"data": {"max_samples": {"low": 8, "high": 80}}}, "their values do not compare"),
         ({"fleet": {"n_actors": {"choices": [1, 2]}}}, "changes no number"),
+        ({"backend": {"target": {"choices": ["simulator", "qpu.aria-1"]}}}, "what they cost"),
+        ({"data": {"filter": {"choices": ["a > 1"]}}}, "their values do not compare"),
         ({}, "names no key to search"),
     ],
 )
@@ -373,3 +379,39 @@ def test_the_spaces_that_come_with_qfleet_can_be_searched(name: str) -> None:
     space = Space.from_toml(folder / "spaces" / name, base)
     values = draw(space, "tpe", [], seed=0, attempt=0, maximise=False)
     assert space.config(base, values) != base
+
+
+# --- What Ray Tune hands on ----------------------------------------------------------------------------------------------------
+
+
+class Driver:
+    """Decides nothing, and cannot note what it is told."""
+
+    is_finished = False
+
+    def ask(self) -> tuple[int, str] | None:
+        return 7, "the order"
+
+    def told(self, number: int, report: dict[str, Any]) -> None:
+        raise ExecutionError(f"cannot note {report} of {number}")
+
+    def ended(self, number: int, result: dict[str, Any]) -> None:
+        self.result = number, result
+
+
+@pytest.mark.parametrize(("kind", "message"), [("raised", "no good"), ("told", "cannot note {'a': 1} of 7")])
+def test_an_error_of_a_trial_or_of_what_decides_ends_all_trials(kind: str, message: str) -> None:
+    driver = Driver()
+    searcher = over_ray._Asking(driver, print, ".")
+    listening = over_ray._Listening(driver, searcher)
+    stopper = over_ray._OnError(listening)
+    assert cloudpickle.loads(searcher.suggest("x")["work"]) == (print, "the order")
+    trial = SimpleNamespace(trial_id="x")
+    listening.on_trial_result(None, trial, {"ended": cloudpickle.dumps({"value": 0.5})})
+    assert driver.result == (7, {"value": 0.5})
+    assert not stopper.stop_all()
+    sent: Any = ExecutionError("no good") if kind == "raised" else {"a": 1}
+    listening.on_trial_result(None, trial, {kind: cloudpickle.dumps(sent)})
+    assert stopper.stop_all()
+    assert isinstance(listening.error, ExecutionError)
+    assert message in str(listening.error)

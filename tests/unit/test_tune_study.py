@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from pipelines.tracking.journal import PARENT_TAG
 from pipelines.tune.comparison import Pair, Repeat, compare, in_words
 from pipelines.tune.direct import search_directly
 from pipelines.tune.following import Following
+from pipelines.tune.search import MAX_FAILURES
 from pipelines.tune.settings import Settings, checked
 from pipelines.tune.study import base_of, begin, carry_on, tune
 
@@ -44,6 +46,15 @@ def config(tmp_path: Path, *overrides: str) -> TrainingConfig:
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipelines.trainer.log_outcome", lambda *arguments, **named: None)
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a study that nothing disturbs comes to, without tracking."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("pipelines.trainer.log_outcome", lambda *arguments, **named: None)
+        made = config(tmp_path_factory.mktemp("calm"), "tracking.enabled=false")
+        return tune(made, ASKED, name="s", say=quiet)
 
 
 def same(found: dict[str, Any]) -> dict[str, Any]:
@@ -99,17 +110,51 @@ def test_a_study_ends_with_a_configuration_that_trains_to_the_same_bits(tmp_path
     assert sorted(curve) == [tuple(point) for point in found["history"]]
 
 
-def test_a_comparison_repeats_the_search_that_the_study_made(tmp_path: Path) -> None:
+def test_a_comparison_repeats_the_search_that_the_study_made(tmp_path: Path, calm: dict[str, Any]) -> None:
     base = base_of(config(tmp_path, "tracking.enabled=false"), ASKED)
     settings, space = checked(ASKED, base)
-    found = tune(config(tmp_path, "tracking.enabled=false"), ASKED, name="s", say=quiet)
     direct = search_directly(base, space, settings.terms(), settings.metric)
     assert direct is not None
     assert [(one.values, one.outcome.value, one.outcome.spent) for one in direct.trials if one.outcome] == [
-        (row["values"], row["value"], row["spent"]) for row in found["trials"]
+        (row["values"], row["value"], row["spent"]) for row in calm["trials"]
     ]
-    assert direct.values == found["best"]["values"]
-    assert direct.test.items() <= found["best"]["metrics"].items()
+    assert direct.values == calm["best"]["values"]
+    assert direct.test.items() <= calm["best"]["metrics"].items()
+
+
+def test_the_test_score_of_a_best_trial_that_the_budget_cut_is_made_up_for(tmp_path: Path) -> None:
+    """One whole trial, and a better one that the budget cuts: both ways of searching score it on the test split."""
+    asked = replace(ASKED, space={"optimizer": SPACE["optimizer"]}, max_circuits=330, first_rung=0.0, seed=7)
+    cfg = config(tmp_path, "tracking.enabled=false")
+    found = tune(cfg, asked, name="s", say=quiet)
+    assert found["trials"][found["best"]["trial"]]["state"] == "cut", "else the test shows nothing"
+    base = base_of(cfg, asked)
+    settings, space = checked(asked, base)
+    direct = search_directly(base, space, settings.terms(), settings.metric)
+    assert direct is not None
+    assert {k: v for k, v in found["best"]["metrics"].items() if k.startswith("test/")} == direct.test
+    assert found["best"]["test_circuits"] > 0
+    assert "before its test, which took" in (tmp_path / "runs" / "s" / "report.md").read_text()
+    untested = base.with_overrides(["data.test_fraction=0"])
+    settings, space = checked(replace(asked, max_circuits=360), untested)
+    direct = search_directly(untested, space, settings.terms(), settings.metric)
+    assert direct is not None
+    assert direct.test == {}
+
+
+def test_a_search_whose_trials_all_fail_comes_to_an_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failure may cost nothing, so a budget alone would never end it."""
+
+    def fail(following: Following, state: Any) -> None:
+        raise ExecutionError("nobody answers")
+
+    monkeypatch.setattr(Following, "on_begin", fail)
+    found = tune(config(tmp_path, "tracking.enabled=false"), ASKED, name="s", say=quiet)
+    assert [row["state"] for row in found["trials"]] == ["failed"] * MAX_FAILURES
+    assert "nobody answers" in found["ended_because"]
+    assert found["best"] == {}
 
 
 class Interrupt:
@@ -128,12 +173,11 @@ class Interrupt:
         monkeypatch.setattr(Following, what, count)
 
 
-@pytest.mark.parametrize("at", [1, 6, 11])
+@pytest.mark.parametrize("at", [1, 11])
 def test_an_interrupted_study_goes_on_to_the_same_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calm: dict[str, Any], at: int
 ) -> None:
     cfg = config(tmp_path, "tracking.enabled=false")
-    calm = tune(cfg, ASKED, name="calm", say=quiet)
     folder = begin(cfg, ASKED, name="s")
     with monkeypatch.context() as patched:
         Interrupt(patched, at, "on_epoch")
@@ -145,10 +189,11 @@ def test_an_interrupted_study_goes_on_to_the_same_end(
 
 
 @pytest.mark.parametrize("lost", ["ended", "told"])
-def test_what_the_journal_lost_in_a_kill_is_found_in_the_runs(tmp_path: Path, lost: str) -> None:
+def test_what_the_journal_lost_in_a_kill_is_found_in_the_runs(
+    tmp_path: Path, calm: dict[str, Any], lost: str
+) -> None:
     """A trial that had come to its end, or to an epoch, just before the search heard of it."""
-    cfg = config(tmp_path, "tracking.enabled=false")
-    calm = tune(cfg, ASKED, name="s", say=quiet)
+    shutil.copytree(calm["study_folder"], tmp_path / "runs" / "s")
     folder = StudyFolder.find("s", tmp_path / "runs")
     assert folder is not None
     path = folder.path / "search.jsonl"
@@ -203,6 +248,11 @@ def test_a_trial_that_fails_is_told_and_the_search_goes_on(
             "did you mean 'val/accuracy'",
         ),
         ({"space": {"model": {"n_qubits": {"choices": [3, 4]}}}}, ["model.n_qubits=3"], "2 features|3"),
+        (
+            {"space": {"backend": {"shots": {"choices": [64, 128]}}}, "n_actors": 1},
+            [],
+            "share its backend, and backend.shots",
+        ),
     ],
 )
 def test_what_cannot_work_is_refused_before_there_is_a_folder(
@@ -235,6 +285,40 @@ def test_money_is_asked_for_and_is_the_budget(tmp_path: Path) -> None:
     asked = Settings.from_json(folder.asks)
     assert (asked.unit, asked.max_usd) == ("usd", 1e5)
     assert asked.terms().budget == 100_000_000_000
+
+
+def test_a_job_keeps_what_it_does_beside_its_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import tomli_w
+
+    monkeypatch.setattr("pipelines.tune.command.ray_submission_id", lambda: "job")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "c.toml").write_text(tomli_w.dumps(config(tmp_path).to_dict()))
+    (tmp_path / "s.toml").write_text(tomli_w.dumps(SPACE))
+    line = [
+        "tune",
+        "c.toml",
+        "--space",
+        "s.toml",
+        "--trials",
+        "1",
+        "--name",
+        "s",
+        "--json",
+        "--set",
+        "tracking.uri=none",
+    ]
+    assert cli.main([*line, "--set", "run.directory=runs"]) == 2
+    assert "absolute path on the cluster" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+    begun = []
+    monkeypatch.setattr("pipelines.tune.study.begin", lambda made, *rest, **named: begun.append(made))
+    monkeypatch.setattr("pipelines.tune.study.carry_on", lambda *rest, **named: {})
+    monkeypatch.setattr("pipelines.tune.command._printed", lambda found, options: found)
+    assert cli.main(line) == 0
+    assert begun[0].tracking.uri == f"sqlite:///{tmp_path / 'runs'}/mlflow.db"
 
 
 def test_a_comparison_says_how_it_came_out_either_way() -> None:
