@@ -45,7 +45,8 @@ def test_a_benchmark_that_is_killed_goes_on(
     assert generated["accuracy"] == before["metrics"]["test/accuracy"]
     cold = json.loads((members / "after-generated-cold" / "result.json").read_text())
     assert cold["params_sha256"] == before["params_sha256"]  # the command and this process train the same
-    assert 0 < generated["command_training_seconds"] < generated["command_seconds"]
+    took, trained = generated["command_seconds"], generated["command_training_seconds"]
+    assert (took, trained) == (None, None) or 0 < trained < took  # one that was begun has no time
     assert built_in["test_samples"] == 69
     client = mlflow.MlflowClient(mlflow_server.uri)
     experiment = client.get_experiment_by_name("source")
