@@ -42,11 +42,15 @@ class Onlooker(Callback):
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             page = opener.open(url, timeout=10).read().decode()
-            if "ray_qfleet_validation_loss" in page and "ray_qfleet_jobs_total" in page:
+            self.status = run_status(RunFolder(self.run))
+            # Other runs on the same Ray have left metrics of their own, and the status is written once a second.
+            named = (f"ray_qfleet_{name}{{" for name in ("validation_loss", "jobs_total"))
+            own = [line for line in page.splitlines() if f'run="{self.run.name}"' in line]
+            is_out = all(any(line.startswith(name) for line in own) for name in named)
+            if is_out and self.status.get("step") == report.step:
                 self.page = page
                 break
             time.sleep(0.2)
-        self.status = run_status(RunFolder(self.run))
 
 
 def value(page: str, name: str, run: str) -> float:
