@@ -1,4 +1,4 @@
-"""Comparisons with real actors and a real MLflow server: killed and resumed to the same end, on one fleet; and side by side."""
+"""Comparisons and recipes with real actors and a real MLflow server: killed and resumed to the same end, on one fleet; side by side."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from actors.ray_fleet.shared_start import NamedFleets
 from orchestrator.config import TrainingConfig
 from pipelines.cli import main
 from pipelines.compare import compare, settings_of
+from pipelines.finetune import finetune, stages_of
 from pipelines.run_folder import RunFolder
 from pipelines.tracking.journal import PARENT_TAG
 from tests.command import start_command
@@ -100,3 +101,27 @@ def test_side_by_side_is_the_same_as_one_after_the_other(tmp_path: Path) -> None
     calm = compare(serial, settings_of(serial, RATES), n_seeds=1, name="calm", say=lambda line: None)
     assert both["answer"] == calm["answer"]
     assert [one["metrics"] for one in both["members"]] == [one["metrics"] for one in calm["members"]]
+
+
+def test_a_recipe_on_actors_is_that_of_one_process_and_stands_at_mlflow(
+    tmp_path: Path, mlflow_server: MlflowServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.trainer.log_outcome", lambda *arguments, **named: None)
+    found = []
+    for name, *overrides in (
+        ("fleet", f"tracking.uri={mlflow_server.uri}"),
+        ("calm", "fleet.dispatcher=serial", "tracking.enabled=false"),
+    ):
+        base = config(tmp_path, "run.epochs=1", *overrides)
+        stages = stages_of(
+            base, "noisy", ["backend.shots=100"], freeze=["layer0"], epochs=1, from_scratch=False
+        )
+        found.append(finetune(stages, name=name, say=lambda line: None))
+    on_actors, calm = found
+    assert fleets() == []
+    assert on_actors["answer"] == calm["answer"]
+    client = mlflow.MlflowClient(tracking_uri=mlflow_server.uri)
+    parent = client.get_run(on_actors["run_id"])
+    assert parent.info.status == "FINISHED"
+    below = client.search_runs([parent.info.experiment_id], f"tags.`{PARENT_TAG}` = '{parent.info.run_id}'")
+    assert {run.info.run_name for run in below} == {"fleet/pretrained", "fleet/finetuned"}
