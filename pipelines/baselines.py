@@ -20,10 +20,9 @@ from orchestrator.registry import ANSATZE
 from orchestrator.training.loop import evaluate_samples, initial_state, train
 from orchestrator.training.reports import Samples
 from pipelines.evaluate import Scores
+from pipelines.merits import gain, merits_of, score_of
 from pipelines.run_setup import PreparedRun
 
-N_RESAMPLES = 10_000
-_LEVEL = 0.95
 _SVM_GRID = {"C": [0.1, 1.0, 10.0, 100.0], "gamma": ["scale", 0.1, 1.0]}
 _FOLDS = 5
 
@@ -104,26 +103,12 @@ def paired(
     is_classes: bool = True,
 ) -> Baseline:
     """The baseline `name`, from what it and the model predicted for the same samples [S]; `seed`: of the resampling."""
-    own, other = (_merit(predicted, actual, is_classes) for predicted in (of_model, of_baseline))
-    gain = own - other
-    low, high = interval(gain, seed)
-    score = float(other.mean()) if is_classes else float(np.sqrt(-other.mean()))
-    return Baseline(name, score, float(gain.mean()), low, high, circuits)
-
-
-def _merit(predicted: np.ndarray, actual: np.ndarray, is_classes: bool) -> np.ndarray:
-    """[S]: 1 or 0 for right or wrong; minus the squared error for regression."""
-    if is_classes:
-        return (predicted == actual).astype(np.float64)
-    return np.asarray(-((predicted - actual) ** 2))
-
-
-def interval(gain: np.ndarray, seed: int) -> tuple[float, float]:
-    """The 95 % percentile interval of the mean of `gain` [S] over resamples of its entries."""
-    rng = np.random.default_rng([seed, len(gain)])
-    means = gain[rng.integers(0, len(gain), (N_RESAMPLES, len(gain)))].mean(axis=1)
-    low, high = np.quantile(means, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
-    return float(low), float(high)
+    own, other = (
+        merits_of(predicted, actual, is_classes=is_classes) for predicted in (of_model, of_baseline)
+    )
+    return Baseline(
+        name, score_of(float(other.mean()), is_classes), **gain(own, other, seed), circuits=circuits
+    )
 
 
 def _separable_twin(

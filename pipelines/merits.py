@@ -1,10 +1,14 @@
-"""Merit: how well a model does on each row, so that models which answer for the same rows can be compared row by row."""
+"""Merit: how well a model does on each row, so that models which answer for the same rows can be compared row by row.
+
+The interval is a percentile bootstrap (B. Efron and R. Tibshirani, An Introduction to the Bootstrap, 1993, ch. 13).
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from pipelines.baselines import interval
+N_RESAMPLES = 10_000
+_LEVEL = 0.95
 
 
 def merits_of(predicted: np.ndarray, actual: np.ndarray, *, is_classes: bool) -> np.ndarray:
@@ -29,3 +33,11 @@ def gain(merits: np.ndarray, others: np.ndarray, seed: int) -> dict[str, float]:
     difference = merits - others
     low, high = interval(difference, seed)
     return {"difference": float(difference.mean()), "low": low, "high": high}
+
+
+def interval(gain: np.ndarray, seed: int) -> tuple[float, float]:
+    """The 95 % percentile interval of the mean of `gain` [S] over resamples of its entries."""
+    rng = np.random.default_rng([seed, len(gain)])
+    means = gain[rng.integers(0, len(gain), (N_RESAMPLES, len(gain)))].mean(axis=1)
+    low, high = np.quantile(means, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
+    return float(low), float(high)

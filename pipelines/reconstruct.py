@@ -27,10 +27,10 @@ from orchestrator.planning.noise_keys import noise_keys
 from orchestrator.planning.plan import EvaluationPlan
 from orchestrator.training.loop import evaluate_samples
 from orchestrator.training.reports import Samples, Totals
-from pipelines.baselines import interval
 from pipelines.checkpoints import write_atomically
 from pipelines.compose import report_on_stderr
 from pipelines.display.formatting import format_duration, format_usd, from_here
+from pipelines.merits import interval
 from pipelines.run_folder import RunFolder
 from pipelines.run_setup import PreparedRun
 from pipelines.saved_run import connected, saved_run

@@ -11,7 +11,7 @@ to test on; the same small model learns from k of the former, half of each class
 
 Means and weights know nothing of the test samples; the principal components in which nearness is measured are those of all images, labels
 left out. Compared is the mean accuracy over the tasks, seed by seed, each way less random;
-the interval is a 95 % bootstrap over seeds (`pipelines.baselines.interval`), so it covers the split, the draw and the initial
+the interval is a 95 % bootstrap over seeds (`pipelines.merits.interval`), so it covers the split, the draw and the initial
 parameters, but no other tasks than these.
 """
 
@@ -34,7 +34,6 @@ from orchestrator.config import DataConfig, TrainingConfig
 from orchestrator.coordinator import Coordinator
 from orchestrator.errors import InputError
 from orchestrator.training.loop import evaluate_samples, initial_state, train
-from pipelines.baselines import interval
 from pipelines.compose import build_backend, build_coordinator
 from pipelines.data.table import Table, load, table_from_arrays
 from pipelines.example_store.drawing import uniform
@@ -42,6 +41,7 @@ from pipelines.example_store.selection import Selection
 from pipelines.example_store.store import ExampleStore
 from pipelines.example_store.study_report import BETTER, NONE_SEEN, WORSE, report, sections
 from pipelines.example_store.table import check_installed
+from pipelines.merits import interval
 from pipelines.plots.examples import choosing_study
 from pipelines.report import print_sections
 from pipelines.run_setup import prepare_run

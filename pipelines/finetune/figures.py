@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipelines.baselines import interval
+from pipelines.merits import interval
 from pipelines.run_folder import RunFolder
 from pipelines.studies.predictions import Predictions, read_predictions
 from pipelines.studies.statistics import holm, paired_test

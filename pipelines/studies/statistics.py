@@ -112,7 +112,7 @@ def _one_seed(gain: np.ndarray, is_classes: bool, seed: int) -> PairedTest:
     if not is_classes:
         variance = _variance_of_mean(gain)
         return _t_test(float(gain.mean()), variance, len(gain) - 1, "paired t-test", 1, len(gain))
-    from pipelines.baselines import interval
+    from pipelines.merits import interval
 
     low, high = interval(gain, seed)
     p = mcnemar(int((gain > 0).sum()), int((gain < 0).sum()))

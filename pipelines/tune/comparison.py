@@ -14,8 +14,8 @@ import numpy as np
 
 from orchestrator.config import TrainingConfig
 from orchestrator.errors import ExecutionError
-from pipelines.baselines import interval
 from pipelines.display.formatting import format_metric
+from pipelines.merits import interval
 from pipelines.tune.direct import search_directly
 from pipelines.tune.following import is_maximised
 from pipelines.tune.settings import RANDOM, Settings

@@ -13,9 +13,10 @@ from orchestrator.config import TrainingConfig
 from orchestrator.models.model import Model
 from orchestrator.training.loop import evaluate_samples
 from pipelines import cli
-from pipelines.baselines import Baseline, baselines, interval
+from pipelines.baselines import Baseline, baselines
 from pipelines.compose import build_backend, build_coordinator
 from pipelines.evaluate import Scores, score
+from pipelines.merits import interval
 from pipelines.run_setup import PreparedRun, prepare_run
 from pipelines.trainer import Trainer
 
