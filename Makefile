@@ -23,7 +23,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help install train test chaos lint ui lock clean always
+.PHONY: help install frontends train test chaos lint ui lock clean always
 
 help: ## List the targets
 	@echo "qfleet: train variational quantum circuits on a fleet of Ray actors"
@@ -34,6 +34,11 @@ help: ## List the targets
 
 install: $(STAMP) ## Create .venv with qfleet and the pinned versions of all it needs
 	@echo "Ready: $(BIN)/qfleet --help"
+
+# By pip, which takes a CPU build of torch from wherever it is configured to look; the usual wheel for Linux brings 5 GB of CUDA libraries.
+frontends: $(STAMP) ## Add PyTorch and PennyLane, for their layers and device
+	@$(PIP_INSTALL) --no-compile torch pennylane 2>>$(LOG) || { tail -n 8 $(LOG) >&2; exit 1; }
+	@echo "Ready: PyTorch and PennyLane beside qfleet"
 
 train: $(STAMP) ## Train the default model: breast cancer, 8 qubits, 2 layers
 	@$(BIN)/qfleet train $(CONFIG) $(ARGS)

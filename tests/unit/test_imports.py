@@ -77,7 +77,12 @@ PLACES = {
     ),
     "tensorcircuit": ("pipelines/benchmark/peers/",),
     "tomli_w": ("pipelines/run_folder.py",),
-    "torch": ("pipelines/frontends/",),
+    "torch": (
+        "pipelines/frontends/",
+        "pipelines/hybrid/",
+        "actors/backends/torch.py",
+        "actors/simulation/torch_engine/",
+    ),
     "urllib3": ("actors/ionq/",),
     "uvicorn": ("actors/ionq/emulator/",),
     "uvloop": ("actors/ionq/emulator/",),

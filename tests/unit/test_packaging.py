@@ -26,7 +26,6 @@ EXTRAS = PYPROJECT["project"]["optional-dependencies"]
 BOOTSTRAP = PYPROJECT["dependency-groups"]["bootstrap"]
 PIN_LINES = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
 # Used where the user has it, and never installed by us
-OPTIONAL_FRONTENDS = {"pennylane"}
 PEERS = {
     "jax",
     "qiskit",
@@ -135,9 +134,12 @@ def imported_from_outside() -> set[str]:
 def test_whatever_is_imported_is_asked_for() -> None:
     asked = {
         canonicalize_name(Requirement(line).name)
-        for line in [*CORE, *EXTRAS["torch"], *EXTRAS["tune"], *EXTRAS["store"]]
+        for line in [
+            *CORE,
+            *(line for extra in ("torch", "pennylane", "tune", "store") for line in EXTRAS[extra]),
+        ]
     }
-    asked |= OPTIONAL_FRONTENDS | PEERS
+    asked |= PEERS
     providers = metadata.packages_distributions()
     imported = imported_from_outside()
     assert {"numpy", "cirq", "ray"} <= imported
@@ -152,7 +154,7 @@ def test_only_torch_itself_is_pinned_of_the_torch_extra() -> None:
 
 
 def test_extras() -> None:
-    assert {"torch", "tune", "store", "dev", "aws"} <= EXTRAS.keys()
+    assert {"torch", "pennylane", "tune", "store", "dev", "aws"} <= EXTRAS.keys()
 
 
 @pytest.mark.parametrize("path", ["constraints.txt", "pyproject.toml", "Makefile", ".ci/run"])
@@ -251,7 +253,8 @@ class Checkout:
         log = self.folder / "installs"
         lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
         log.unlink(missing_ok=True)
-        assert all("-c constraints.txt" in line and line.endswith("-e .[dev,tune,store]") for line in lines)
+        assert all("-c constraints.txt" in line for line in lines)
+        assert all(line.endswith(("-e .[dev,tune,store]", "--no-compile torch pennylane")) for line in lines)
         return [line.split(":")[0] for line in lines]
 
 
@@ -284,6 +287,12 @@ def test_make_falls_back_on_pip_and_says_so(checkout: Checkout) -> None:
     run = checkout.make("install", PRETEND_UV_FAILS="1")
     assert run.returncode == 0
     assert "trying pip" in run.stdout
+    assert checkout.installs() == ["uv", "pip"]
+
+
+@needs_make
+def test_the_frontends_packages_are_left_to_pip(checkout: Checkout) -> None:
+    assert checkout.make("frontends").returncode == 0
     assert checkout.installs() == ["uv", "pip"]
 
 
