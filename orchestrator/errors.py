@@ -62,6 +62,22 @@ class UnknownNameError(InputError):
         return f"unknown {self.kind} {self.name!r}; {hint}known: {', '.join(self.choices)}, or 'module:attribute'"
 
 
+class MissingExtraError(InputError, ImportError):
+    """An optional package is not installed.
+
+    Args:
+        package: as it is imported. extra: that brings it.
+    """
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(package, extra)
+        self.package = package
+        self.extra = extra
+
+    def __str__(self) -> str:
+        return f"{self.package} is not installed here; it comes with: pip install 'qfleet[{self.extra}]'"
+
+
 class DataError(InputError):
     """A data set is refused; the text names the file, row or column."""
 

@@ -76,6 +76,7 @@ GRADIENT_RULES = {
 }
 BACKENDS = {
     "ideal": "actors.backends.ideal:IdealBackend",
+    "torch": "actors.backends.torch:TorchBackend",
     "cirq": "actors.backends.cirq_simulator:CirqBackend",
     "noisy": "actors.backends.noisy:NoisyBackend",
     "ionq": "actors.backends.ionq:IonQBackend",

@@ -135,7 +135,30 @@ def _single_backend(config: TrainingConfig) -> Backend:
     if "prices" in taken and config.budget.prices is not None:
         given["prices"] = config.budget.prices
     backend: Backend = make(**given)
+    _check_device(config, backend)
     return backend
+
+
+def _check_device(config: TrainingConfig, backend: Backend) -> None:
+    """Refuse a device that no session will see. What nodes of a cluster have is for the fleet to find out.
+
+    Raises:
+        ConfigError: this process has not got it, and sessions are opened here; or actors reserve no such GPU.
+    """
+    check_here = getattr(backend, "check_here", None)
+    device, fleet = config.backend.device, config.fleet
+    if check_here is None or fleet.is_shared:
+        return
+    if fleet.dispatcher == "serial":
+        check_here()
+    elif device.startswith("cuda"):
+        index, reserved = int(device.partition(":")[2] or 0), fleet.resources_per_actor.get("GPU", 0.0)
+        if reserved == 0:
+            why = "Ray hides the GPUs from actors that reserve none; set fleet.resources_per_actor = {GPU = 1}; nearest valid: cpu"
+            raise ConfigError("backend.device", device, why, "cpu")
+        if index >= max(reserved, 1):
+            why = f"an actor that reserves {reserved:g} GPU sees no others, and counts its own from 0; nearest valid: cuda"
+            raise ConfigError("backend.device", device, why, "cuda")
 
 
 def on_backend(config: TrainingConfig, name: str | None) -> TrainingConfig:

@@ -5,6 +5,7 @@
 | `execution` | what every method of simulation offers |
 | `state_vector/` | batches of state vectors: exact values, shots, adjoint derivatives |
 | `contraction/` | exact values of shallow chains and rings of any length, with or without noise |
+| `torch_engine/` | the state vectors as torch operations, on a CUDA device or the processor |
 | `density_matrix/`, `trajectories/` | noise: the reference, and random errors shot by shot |
 | `choice`, `simulator` | the cost model, and a noiseless circuit with the executions it chose |
 | `pauli_transfer` | gates and channels as real matrices on Pauli operators |

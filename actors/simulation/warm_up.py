@@ -113,6 +113,12 @@ def _shots() -> None:
     StateVector(circuit).values(replace(job, jacobian_angles=None, shots=1))
 
 
+def _torch_shots() -> None:
+    from actors.simulation.torch_engine.shots import warm_up
+
+    warm_up()
+
+
 def _density_matrix() -> None:
     from actors.noise.model import NoiseModel
     from actors.simulation.density_matrix.engine import DensityMatrix
@@ -137,6 +143,7 @@ PARTS: dict[str, tuple[str, Callable[[], None]]] = {
     "density_matrix": (f"{_ROOM}.density_matrix.forward:forward", _density_matrix),
     "contraction": (f"{_ROOM}.contraction.sweeps:contract", _contraction),
     "shots": (f"{_ROOM}.state_vector.forward_sampled:forward_sampled", _shots),
+    "torch_shots": (f"{_ROOM}.torch_engine.shots:draw", _torch_shots),
 }
 """What can be compiled by itself: where its entry point is, and what calls it."""
 

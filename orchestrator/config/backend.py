@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from orchestrator.config.fields import (
     BackendName,
+    DeviceName,
     FleetName,
     NoiseModelName,
     NoiseScales,
@@ -30,8 +31,9 @@ class BackendConfig(Section):
 
     name: BackendName = Field(
         "ideal",
-        description="ideal (batched state-vector engine) | noisy (with a noise model) | cirq (cirq's simulator, the reference) | ionq "
-        "(IonQ's API, or the emulator of it) | recorded (what a run has paid for, see qfleet replay).",
+        description="ideal (batched state-vector engine) | torch (the same on a CUDA device or the processor) | noisy (with a noise "
+        "model) | cirq (cirq's simulator, the reference) | ionq (IonQ's API, or the emulator of it) | recorded (what a run has paid "
+        "for, see qfleet replay).",
     )
     shots: PositiveInt | None = Field(
         None, description="Repetitions of each circuit; none: exact expectation values."
@@ -134,6 +136,11 @@ class BackendConfig(Section):
         "auto",
         description="Threads of each backend session, for backends that take them; auto: the whole CPUs reserved for an actor "
         "(fleet.cpus_per_actor), in this process one.",
+    )
+
+    device: DeviceName = Field(
+        "auto",
+        description="torch: auto (CUDA where an actor sees it, else the processor) | cpu | cuda | cuda:1 ...; see torch-backend.md.",
     )
 
     @model_validator(mode="after")

@@ -7,9 +7,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
-from orchestrator.errors import UnknownNameError
+from orchestrator.errors import UnknownNameError, nearest
 from orchestrator.registry import LAYERS, check_name
 
+_DEVICE = re.compile(r"auto|cpu|cuda(:(0|[1-9][0-9]*))?")
 _FLEET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -31,6 +32,14 @@ def _thread_count(value: object) -> object:
     if not is_count and value != "auto":
         raise ValueError("must be 'auto' or a whole number from 1 on")
     return value
+
+
+def _device(name: str) -> str:
+    if not _DEVICE.fullmatch(name):
+        is_graphics = re.search("gpu|cuda|nvidia", name.lower()) is not None
+        nearest_valid = "cuda" if is_graphics else nearest(name, ("auto", "cpu")) or "auto"
+        raise ValueError(f"must be auto, cpu, cuda or cuda:N; nearest valid: {nearest_valid!r}")
+    return name
 
 
 def fleet_name(name: str) -> str:
@@ -84,6 +93,7 @@ Resources = Annotated[dict[str, float], AfterValidator(_resources)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 SkippedShare = Annotated[float, Field(gt=0, lt=1)]
+DeviceName = Annotated[str, AfterValidator(_device)]
 ThreadCount = Annotated[int | str, BeforeValidator(_thread_count)]
 IntTuple = Annotated[tuple[int, ...], Field(strict=False)]
 ShotLevels = Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(strict=False)]

@@ -80,6 +80,7 @@ def _add_benchmarks(benchmarks: Any) -> None:
     _add_scale(benchmarks)
     _add_tables(benchmarks)
     _add_source(benchmarks)
+    _add_torch(benchmarks)
     tune.add_benchmark(benchmarks)
 
 
@@ -179,3 +180,33 @@ def _add_source(benchmarks: Any) -> None:
     source.add_argument("--directory", default="runs", help="folder of studies and runs (default: runs)")
     add_overrides(source)
     source.set_defaults(module="pipelines.benchmark.source_configs")
+
+
+def _add_torch(benchmarks: Any) -> None:
+    torch = command(
+        benchmarks, "torch", "the backend torch beside the backend ideal, by qubits, on every device there is"
+    )
+    torch.add_argument(
+        "--qubits",
+        type=int,
+        nargs="+",
+        default=[4, 8, 12, 16, 20],
+        metavar="N",
+        help="default: 4 8 12 16 20",
+    )
+    torch.add_argument("--layers", type=int, default=2, metavar="L", help="default: 2")
+    torch.add_argument(
+        "--samples", type=int, metavar="S", help="of a job (default: 2**19 amplitudes, at most 64)"
+    )
+    torch.add_argument(
+        "--entanglement",
+        choices=("linear", "full"),
+        default="full",
+        help="linear: a shallow chain, which ideal contracts; full: ideal has state vectors too (default: full)",
+    )
+    torch.add_argument("--precision", choices=("double", "single"), default="double", help="default: double")
+    torch.add_argument("--threads", type=int, default=1, metavar="N", help="of both backends (default: 1)")
+    torch.add_argument(
+        "--seconds", type=float, default=1.0, help="of each measurement, at least 3 repeats (default: 1)"
+    )
+    torch.set_defaults(module="pipelines.benchmark.torch_engine")

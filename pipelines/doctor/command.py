@@ -55,6 +55,7 @@ def examine(run: PreparedRun, *, measure: bool = True) -> dict[str, Any]:
         "doctor": True,
         "data": run.data.source,
         "backend": run.config.backend.name,
+        "torch": _torch_of(backend),
         "actors": fleet.most_actors if fleet.dispatcher == "ray" else 1,
         "circuit": examine_circuit(run.task.model),
         "work": _work(run, backend, measure=measure),
@@ -64,6 +65,13 @@ def examine(run: PreparedRun, *, measure: bool = True) -> dict[str, Any]:
         "staleness": examine_staleness(run.task),
         "memory": examine_memory(run, backend, plans_of(run.task.rule, first_step(run))),
     }
+
+
+def _torch_of(backend: Backend) -> dict[str, Any] | None:
+    """What the backend torch has here; None for others."""
+    from actors.backends.torch import TorchBackend, torch_here
+
+    return torch_here() | {"device": backend.device} if isinstance(backend, TorchBackend) else None
 
 
 def _work(run: PreparedRun, backend: Backend, *, measure: bool) -> list[dict[str, Any]]:

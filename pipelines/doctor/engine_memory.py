@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from actors.backends.ideal import IdealBackend
 from actors.backends.noisy import NoisyBackend, choose_method
+from actors.backends.torch import TorchBackend
 from actors.mitigation.backend import Mitigated
 from actors.mitigation.expansion import expand
 from actors.simulation.choice import Candidate, choose
@@ -23,6 +24,7 @@ from actors.simulation.sizing import (
     density_matrix_width,
     forward_width,
 )
+from actors.simulation.torch_engine.sizing import job_bytes
 from orchestrator.planning.derivative import DirectDerivative
 from orchestrator.planning.plan import EvaluationPlan
 from orchestrator.protocols import Backend
@@ -48,6 +50,8 @@ def session_need(backend: Backend, plan: EvaluationPlan) -> Need:
         return _ideal(plan)
     if isinstance(backend, NoisyBackend):
         return _noisy(backend, plan)
+    if isinstance(backend, TorchBackend):
+        return _torch(backend, plan)
     state = BYTES_PER_AMPLITUDE << plan.circuit.template.n_qubits
     return Need(2 * state, "two state vectors at least; the backend does not say")
 
@@ -66,6 +70,14 @@ def _ideal(plan: EvaluationPlan) -> Need:
         n_bytes = (2 + together) * block_bytes(n_qubits, adjoint_width(n_qubits))
         return Need(n_bytes, f"blocks of state vectors, {together} carried back together")
     return Need(_forward_bytes(n_qubits, plan.n_circuits), "blocks of state vectors")
+
+
+def _torch(backend: TorchBackend, plan: EvaluationPlan) -> Need:
+    kind = "cuda" if backend.device.startswith("cuda") else "cpu"
+    n_states = 2 if isinstance(plan.derivative, DirectDerivative) else 1
+    n_bytes = job_bytes(plan.circuit.template.n_qubits, backend.precision, kind, plan.n_circuits)
+    where = "the CUDA device" if kind == "cuda" else "the processor"
+    return Need(n_states * n_bytes, f"blocks of state vectors on {where}, beside torch itself")
 
 
 def _contraction(candidate: Candidate) -> Need:

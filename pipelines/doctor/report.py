@@ -17,6 +17,7 @@ def sections(outcome: Figures) -> dict[str, Section]:
     found = {
         "Circuit": _circuit(outcome["circuit"]),
         "Gates": _gates(outcome["circuit"]),
+        "Torch on this machine": _torch(outcome["torch"]),
         **_work(outcome["work"], outcome["actors"]),
         **_gradient(outcome["gradient"]),
         "Unfelt parameters": _parameters(outcome["parameters"]),
@@ -46,6 +47,17 @@ def _gates(about: Figures) -> Section:
         for name, counts in about["gates_by_name"].items()
     }
     return rows | {"all": sizes | {"together": str(about["gates"])}}
+
+
+def _torch(about: Figures | None) -> Section:
+    if about is None:
+        return {}
+    cuda = ", ".join(about["devices"]) or "no device"
+    return {
+        "backend.device": about["device"],
+        "torch": about["torch"] or "not installed: pip install 'qfleet[torch]'",
+        "CUDA": f"{cuda} (torch was built {'for ' + about['cuda'] if about['cuda'] else 'without it'})",
+    }
 
 
 def _work(rows: list[Figures], n_actors: int) -> dict[str, Section]:

@@ -33,7 +33,7 @@ from pipelines.evaluate.subjects import Subject, open_subject
 from pipelines.saved_run import Request, connected_to
 from pipelines.spending import check_allowed
 
-_SAMPLERS = ("ideal", "noisy", "cirq")
+_SAMPLERS = ("ideal", "torch", "noisy", "cirq")
 """Backends whose values are plain means over shots; others may answer with less, or more."""
 
 

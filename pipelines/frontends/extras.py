@@ -5,26 +5,10 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-from orchestrator.errors import InputError
+from orchestrator.errors import MissingExtraError as MissingExtraError
 
 _EXTRAS = {"torch": "torch", "pennylane": "pennylane"}
 """Import name of a package -> the extra of pyproject.toml that brings it."""
-
-
-class MissingExtraError(InputError, ImportError):
-    """A frontend's own package is not installed.
-
-    Args:
-        package: as it is imported. extra: that brings it.
-    """
-
-    def __init__(self, package: str, extra: str) -> None:
-        super().__init__(package, extra)
-        self.package = package
-        self.extra = extra
-
-    def __str__(self) -> str:
-        return f"{self.package} is not installed here; it comes with: pip install 'qfleet[{self.extra}]'"
 
 
 def import_home(module: str) -> ModuleType:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import pickle
 from collections.abc import Callable
 from dataclasses import replace
@@ -34,9 +35,15 @@ WITH_OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(scope="module", params=sorted({*BACKENDS, *WITH_OPTIONS}))
+OF_ONES_OWN = os.environ.get("QFLEET_BACKENDS", "").split()
+"""``module:Backend`` names to be tested as well, see docs/how-to/own-backend.md."""
+
+
+@pytest.fixture(scope="module", params=sorted({*BACKENDS, *WITH_OPTIONS, *OF_ONES_OWN}))
 def backend(request: pytest.FixtureRequest, empty_record: str) -> Backend:
     name, options = request.param.partition(" ")[0], WITH_OPTIONS.get(request.param, {})
+    if name == "torch":
+        pytest.importorskip("torch")
     return resolve("backend", name)(**options | ({"record": empty_record} if name == "recorded" else {}))
 
 

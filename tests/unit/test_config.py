@@ -58,6 +58,7 @@ OTHER: dict[str, Any] = {
     "optimizer.schedule": "cosine", "optimizer.schedule_factor": 0.1, "optimizer.schedule_epochs": 3,
     "optimizer.minimum_learning_rate": 1e-8, "training.max_staleness": 2,
     "backend.name": "cirq", "backend.shots": 100, "backend.precision": "single", "backend.threads": 3,
+    "backend.device": "cuda:1",
     "backend.noise": "forte-1", "backend.target": "qpu.aria-1", "backend.gateset": "native", "backend.error_mitigation": True,
     "backend.noise_scales": (1.0, 3.0), "backend.extrapolation": "richardson", "backend.noise_folding": "all",
     "backend.readout_mitigation": True, "backend.calibration_shots": 700,

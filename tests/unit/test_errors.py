@@ -12,6 +12,7 @@ from orchestrator.errors import (
     BudgetError,
     ConfigError,
     InputError,
+    MissingExtraError,
     NotRecordedError,
     QfleetError,
     UnknownNameError,
@@ -21,6 +22,7 @@ from orchestrator.errors import (
 CLASSES = [c for _, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, QfleetError)]
 ARGUMENTS: dict[type[QfleetError], tuple[object, ...]] = {
     BudgetError: (100_000_000, 99_000_000, 500_000, 600_000),
+    MissingExtraError: ("torch", "torch"),
     ConfigError: ("run.epochs", 0, "must be positive", "1"),
     NotRecordedError: ("a-run", 97, 100, 3, "qpu.aria-1", 1_500_000),
     UnknownNameError: ("loss", "mes", ("mse", "cross_entropy")),
