@@ -101,12 +101,12 @@ class Job:
 
     @property
     def n_samples(self) -> int:
-        """S."""
+        """S, its samples."""
         return len(self.data_angles)
 
     @property
     def n_displacements(self) -> int:
-        """D."""
+        """D, its displacement rows."""
         return len(self.displacements)
 
     @property
@@ -279,6 +279,8 @@ def check_result(job: Job, result: object, n_paulis: int) -> JobResult:
 
 
 def _is_finite(array: np.ndarray) -> bool:
-    """Whether all entries are finite. Their squares add up to a finite number only if they are, and that is soon told."""
-    flat = array.ravel()
-    return math.isfinite(flat.dot(flat)) or bool(np.isfinite(flat).all())
+    """Whether all entries are finite. They add up to a finite number only if they are, and that is soon told; without BLAS, whose threads
+    wait for each other where the cores are busy."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        total = float(array.sum())
+    return math.isfinite(total) or bool(np.isfinite(array).all())

@@ -72,7 +72,14 @@ class Session(Protocol):
 
 
 class Backend(Protocol):
-    """Where circuits run. Cheap to build and to pickle; the work begins with `open_session`."""
+    """Where circuits run. Cheap to build and to pickle; the work begins with `open_session`.
+
+    The class is made with those settings of ``[backend]`` that its constructor has parameters for.
+
+    Attributes:
+        name: what results say who answered.
+        capabilities: what it can do; planning and refusals go by them.
+    """
 
     name: str
     capabilities: Capabilities
@@ -236,5 +243,5 @@ class Dispatcher(Protocol):
         ...
 
     def close(self) -> None:
-        """Stop the workers."""
+        """Stop the workers. Jobs under way are given up, as far as they can be."""
         ...

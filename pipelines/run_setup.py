@@ -145,7 +145,6 @@ def assemble(config: TrainingConfig, model: Model, data: PreparedData) -> Prepar
         InputError: model, data, loss, gradient rule and backend do not go together.
     """
     loss = build_loss(config)
-    backend = build_backend(config)
     wanted = _n_outputs(loss, data, model.scores_per_class)
     if model.n_outputs != wanted:
         raise ConfigError(
@@ -164,12 +163,30 @@ def assemble(config: TrainingConfig, model: Model, data: PreparedData) -> Prepar
             model.inputs(
                 features[start : start + _ROWS_AT_ONCE]
             )  # a row that cannot be encoded is refused now
+    validation = data.validation if len(data.validation.targets) else None
+    task = training_task(config, model, data.train, validation)
+    return PreparedRun(config, data, task)
+
+
+def training_task(
+    config: TrainingConfig, model: Model, train: Samples, validation: Samples | None
+) -> TrainingTask:
+    """What the training loop is given.
+
+    Args:
+        train, validation: features as the model takes them, targets as the loss does; without validation the training loss decides
+            what is best.
+
+    Raises:
+        InputError: model, loss, gradient rule and backend do not go together.
+    """
+    backend = build_backend(config)
     task = TrainingTask(
         model=model,
-        loss=loss,
+        loss=build_loss(config),
         rule=choose_rule(config, backend.capabilities),
-        train=data.train,
-        validation=data.validation if len(data.validation.targets) else None,
+        train=train,
+        validation=validation,
         run=config.run,
         optimizer=config.optimizer,
         shots=config.backend.shots,
@@ -178,9 +195,9 @@ def assemble(config: TrainingConfig, model: Model, data: PreparedData) -> Prepar
         max_staleness=config.training.max_staleness,
     )
     _ = task.rate_factors  # groups that are not there are refused now
-    task.rule.check(first_problem(task, min(config.run.batch_size, len(data.train.targets))))
+    task.rule.check(first_problem(task, min(config.run.batch_size, len(train.targets))))
     check_staleness(task)
-    return PreparedRun(config, data, task)
+    return task
 
 
 def save_run(folder: RunFolder, run: PreparedRun) -> str:

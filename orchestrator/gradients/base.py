@@ -87,7 +87,7 @@ class Rule:
         """Nothing is refused."""
 
     def advice(self, shots: int | None) -> str | None:
-        """None."""
+        """Nothing that a person should know."""
         return None
 
 
@@ -113,7 +113,12 @@ def drive(steps: Steps, evaluate: Callable[[EvaluationPlan], Evaluation]) -> Gra
 
 
 class Prediction(NamedTuple):
-    """What a step takes."""
+    """What a step takes.
+
+    Attributes:
+        n_circuits, n_shots: in all of it.
+        n_evaluations: plans that are asked for one after the other, each of which waits for the answer to the one before.
+    """
 
     n_circuits: int
     n_shots: int

@@ -70,7 +70,7 @@ class GradientProblem:
 
     @property
     def n_samples(self) -> int:
-        """S."""
+        """S, the samples of the batch."""
         return len(self.targets)
 
     @property
@@ -100,7 +100,7 @@ class GradientProblem:
 
     @cached_property
     def angles(self) -> Angles:
-        """Of the undisplaced circuits."""
+        """Gate angles of the N states at `params`."""
         return self.model.angles(self.params, self.features)
 
     @cached_property

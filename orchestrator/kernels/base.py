@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from orchestrator.coordinator import Coordinator
+from orchestrator.planning.plan import Evaluation, EvaluationPlan
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +27,14 @@ class KernelMatrix:
     cost_usd: float
 
 
+class Evaluator(Protocol):
+    """Who runs a kernel's circuits: a `Coordinator`, or what holds one."""
+
+    def evaluate(self, plan: EvaluationPlan) -> Evaluation:
+        """Run the plan, and wait for the answer."""
+        ...
+
+
 class Kernel(Protocol):
     """What `orchestrator.kernels.matrix.kernel_matrix` needs of a kernel; made with a model's configuration."""
 
@@ -39,7 +47,7 @@ class Kernel(Protocol):
         self,
         features_a: np.ndarray,
         features_b: np.ndarray | None,
-        coordinator: Coordinator,
+        coordinator: Evaluator,
         shots: int | None,
         seed: int,
     ) -> KernelMatrix:

@@ -8,9 +8,8 @@ import numpy as np
 
 from orchestrator.circuits.zero_outcome import MAX_QUBITS, zero_probability, zero_strings
 from orchestrator.config import ModelConfig
-from orchestrator.coordinator import Coordinator
 from orchestrator.errors import ConfigError
-from orchestrator.kernels.base import KernelMatrix
+from orchestrator.kernels.base import Evaluator, KernelMatrix
 from orchestrator.kernels.encoding import Encoding, EncodingCircuit
 from orchestrator.planning.noise_keys import noise_keys
 from orchestrator.planning.plan import EvaluationPlan
@@ -55,7 +54,7 @@ class FidelityKernel:
         self,
         features_a: np.ndarray,
         features_b: np.ndarray | None,
-        coordinator: Coordinator,
+        coordinator: Evaluator,
         shots: int | None,
         seed: int,
     ) -> KernelMatrix:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from orchestrator.coordinator import Coordinator
 from orchestrator.errors import ConfigError, DataError
-from orchestrator.kernels.base import Kernel, KernelMatrix
+from orchestrator.kernels.base import Evaluator, Kernel, KernelMatrix
 
 
 def kernel_matrix(
@@ -14,7 +13,7 @@ def kernel_matrix(
     features_a: np.ndarray,
     features_b: np.ndarray | None = None,
     *,
-    coordinator: Coordinator,
+    coordinator: Evaluator,
     shots: int | None = None,
     seed: int = 0,
 ) -> KernelMatrix:

@@ -9,9 +9,8 @@ from functools import cached_property
 import numpy as np
 
 from orchestrator.config import ModelConfig
-from orchestrator.coordinator import Coordinator
 from orchestrator.errors import ConfigError
-from orchestrator.kernels.base import KernelMatrix
+from orchestrator.kernels.base import Evaluator, KernelMatrix
 from orchestrator.kernels.encoding import Encoding, EncodingCircuit
 from orchestrator.planning.noise_keys import noise_keys
 from orchestrator.planning.plan import Evaluation, EvaluationPlan
@@ -52,7 +51,7 @@ class ProjectedKernel:
         self,
         features_a: np.ndarray,
         features_b: np.ndarray | None,
-        coordinator: Coordinator,
+        coordinator: Evaluator,
         shots: int | None,
         seed: int,
     ) -> KernelMatrix:

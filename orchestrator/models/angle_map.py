@@ -120,15 +120,12 @@ class AngleMap:
 
     def angles(self, params: np.ndarray, features: np.ndarray) -> Angles:
         """Angles for params [P] and features [S, F]."""
-        weight = self.coefficient * np.append(params, 1.0)[self.param]  # param -1 is the 1 at the end
+        weight = self._weights(params)
         constant = self.monomial < 0
         shared = _summed(self.angle[constant], weight[constant], self.n_angles)
         columns = self.data_columns
-        slot = np.searchsorted(columns, self.angle[~constant])
-        shape = (len(self.exponents), len(columns))
-        mixing = _summed(self.monomial[~constant] * shape[1] + slot, weight[~constant], shape[0] * shape[1])
         # einsum without BLAS: a fixed order of summation, whatever the number of threads
-        data = shared[columns] + np.einsum("sj,jk->sk", self.encode(features), mixing.reshape(shape))
+        data = shared[columns] + np.einsum("sj,jk->sk", self.encode(features), self._mixing(weight))
         return Angles(shared, columns, data)
 
     def pullback(self, angle_gradients: np.ndarray, features: np.ndarray) -> np.ndarray:
@@ -145,6 +142,36 @@ class AngleMap:
             weight = self.coefficient[mixed] * correlated[self.monomial[mixed], self.angle[mixed]]
             gradient = gradient + _summed(self.param[mixed], weight, self.n_params)
         return gradient
+
+    def pullback_features(
+        self, angle_gradients: np.ndarray, params: np.ndarray, features: np.ndarray
+    ) -> np.ndarray:
+        """Chain rule: [S, F], the derivative by every sample's features [S, F] of a scalar whose derivative by its angles is [S, K]."""
+        mixing = self._mixing(self._weights(params))
+        of_monomials = np.einsum("sk,jk->sj", angle_gradients[:, self.data_columns], mixing)
+        if self._is_plain:
+            return scattered(of_monomials, self.exponents.argmax(axis=1), self.n_features)
+        found = np.zeros((len(features), self.n_features))
+        for j, f in np.argwhere(self.exponents):
+            powers = self.exponents[j].copy()
+            powers[f] -= 1
+            others = np.flatnonzero(powers)
+            slope = self.exponents[j, f] * np.prod(features[:, others] ** powers[others], axis=1)
+            found[:, f] += of_monomials[:, j] * slope
+        return found
+
+    def _weights(self, params: np.ndarray) -> np.ndarray:
+        """float64 [T]: what each term's monomial, or 1, is multiplied by."""
+        return self.coefficient * np.append(params, 1.0)[self.param]  # param -1 is the 1 at the end
+
+    def _mixing(self, weight: np.ndarray) -> np.ndarray:
+        """float64 [J, Kd]: how the monomials add to the angles `data_columns`, from the weights [T]."""
+        mixed = self.monomial >= 0
+        slot = np.searchsorted(self.data_columns, self.angle[mixed])
+        shape = (len(self.exponents), len(self.data_columns))
+        return _summed(self.monomial[mixed] * shape[1] + slot, weight[mixed], shape[0] * shape[1]).reshape(
+            shape
+        )
 
     def slopes(self, features: np.ndarray) -> Slopes:
         """How the parameters move the angles at features [S, F]."""

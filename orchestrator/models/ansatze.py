@@ -17,16 +17,22 @@ Pairs = Sequence[tuple[int, int]]
 
 
 class Ansatz(Protocol):
-    """What an ansatz offers."""
+    """The trainable block of a circuit, repeated layer by layer with parameters of its own in each. The class is made without arguments."""
 
     def params_per_layer(self, n_qubits: int) -> int:
-        """Parameters of one layer."""
+        """How many parameters one layer on `n_qubits` qubits has; the same for every layer."""
         ...
 
     def layer(
         self, qubits: Sequence[cirq.Qid], params: Sequence[sympy.Symbol], pairs: Pairs
     ) -> Iterator[cirq.Operation]:
-        """One layer on `qubits`; `pairs` says which of them the entangling gates join."""
+        """The gates of one layer.
+
+        Args:
+            qubits: those that it acts on.
+            params: as many symbols as `params_per_layer` says. An angle is linear in them; one symbol may stand in several gates.
+            pairs: places in `qubits` that entangling gates join, by ``model.entanglement`` or `PairingAnsatz.pairs`.
+        """
         ...
 
 

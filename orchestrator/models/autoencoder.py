@@ -130,6 +130,16 @@ class Autoencoder:
         self._is_encoding = _encoding_gates(model, config)
 
     @property
+    def feature_map(self) -> str:
+        """Name of the feature map."""
+        return self._config.feature_map
+
+    @property
+    def encoding_gates(self) -> tuple[bool, ...]:
+        """Of every gate of the model, whether it belongs to the feature map; the others are the encoder."""
+        return tuple(self._is_encoding)
+
+    @property
     def has_features(self) -> bool:
         """Whether the feature map lets features be read from a state."""
         return self._config.feature_map in ("angle", "amplitude", "basis")
@@ -149,14 +159,17 @@ class Autoencoder:
     @cached_property
     def feature_circuit(self) -> StepCircuit:
         """Encoding, encoder, decoder; measured in what the features are read from."""
-        n, name = self.n_qubits, self._config.feature_map
+        return self._decoded([not first for first in self._is_encoding], self.feature_strings)
+
+    @property
+    def feature_strings(self) -> tuple[str, ...]:
+        """Pauli strings on n qubits that the features are read from."""
+        n, name = self.n_qubits, self.feature_map
         if name == "amplitude":
             self._check_readable()
-            strings = zero_strings(n)
-        else:
-            letters = [letter for letter, _ in self._angle_letters] if name == "angle" else ["Z"]
-            strings = tuple(_on(n, {q: letter}) for letter in letters for q in range(n))
-        return self._decoded([not first for first in self._is_encoding], strings)
+            return zero_strings(n)
+        letters = [letter for letter, _ in self._angle_letters] if name == "angle" else ["Z"]
+        return tuple(_on(n, {q: letter}) for letter in letters for q in range(n))
 
     @cached_property
     def code_circuit(self) -> StepCircuit:

@@ -10,17 +10,23 @@ from orchestrator.errors import ConfigError
 
 
 class Head(Protocol):
-    """A differentiable map from observables [S, M] to outputs [S, C]."""
+    """A differentiable map from observables [S, M] to outputs [S, C].
+
+    The class is made with the number of observables M, the number of outputs C and ``model.output_scale``.
+
+    Attributes:
+        n_params: of its own, trained with the circuit's. n_outputs: C.
+    """
 
     n_params: int
     n_outputs: int
 
     def initial(self, rng: np.random.Generator) -> np.ndarray:
-        """Initial parameters [n_params]."""
+        """Parameters [n_params] to begin with, drawn from `rng` if at all."""
         ...
 
     def forward(self, params: np.ndarray, observables: np.ndarray) -> np.ndarray:
-        """Outputs [S, C]."""
+        """Outputs [S, C] from params [n_params] and observables [S, M]."""
         ...
 
     def backward(

@@ -30,13 +30,13 @@ class Layer(Protocol):
     """
 
     def n_params(self, n_qubits: int) -> int:
-        """Its parameters."""
+        """How many parameters it has."""
         ...
 
     def operations(
         self, qubits: Sequence[cirq.Qid], params: Sequence[sympy.Symbol]
     ) -> Iterator[cirq.Operation]:
-        """The layer on `qubits`."""
+        """Its gates on `qubits`, their angles linear in `params`, of which there are `n_params`."""
         ...
 
     def kept(self, n_qubits: int) -> Sequence[int]:

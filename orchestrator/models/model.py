@@ -72,7 +72,7 @@ class Model:
         observables: str | Sequence[Any] = "each",
         params: Sequence[sympy.Symbol | str] | None = None,
         head: str = "none",
-        n_outputs: int | Callable[[int], int] = 1,
+        n_outputs: int | Callable[[int], int] | None = 1,
         output_scale: float = 1.0,
         initial_scale: float = 0.1,
         frozen: Sequence[int | str] = (),
@@ -89,7 +89,7 @@ class Model:
             observables: a preset, texts such as ``"Z0*Z1"``, or cirq Pauli strings and sums.
             head: ``"linear"`` (trainable) or ``"none"``.
             n_outputs: 1 for binary and regression losses, the number of classes for a multi-class one; or a function that says how many,
-                given the scores of each class that the head has (`heads.scores_per_class`).
+                given the scores of each class that the head has (`heads.scores_per_class`); None: one for each observable.
             frozen: parameters that are not trained, by number or as `ParamNames.select` takes them.
             layers: where each layer's parameters begin, and the end of the last; so that layers can be named.
             qubit_order: which qubit is number 0, 1, ...
@@ -120,7 +120,9 @@ class Model:
         read = readout(observables, template.n_qubits, qubits, places)
         n_observables = len(read.names) * (1 if patches is None else patches.count)
         make_head = resolve("head", head)
-        if not isinstance(n_outputs, int):
+        if n_outputs is None:
+            n_outputs = n_observables
+        elif not isinstance(n_outputs, int):
             n_outputs = n_outputs(scores_per_class(make_head, n_observables))
         built = make_head(n_observables, n_outputs, output_scale)
         names = tuple(str(p) for p in param_symbols)
@@ -142,7 +144,7 @@ class Model:
         )
 
     @classmethod
-    def from_config(cls, config: ModelConfig, n_outputs: int | Callable[[int], int] = 1) -> Model:
+    def from_config(cls, config: ModelConfig, n_outputs: int | Callable[[int], int] | None = 1) -> Model:
         """The model that a configuration describes; `n_outputs` as for `from_circuit`, a circuit of the user's own has its own.
 
         Raises:
@@ -199,7 +201,7 @@ class Model:
 
     @property
     def n_outputs(self) -> int:
-        """C."""
+        """C, the outputs for each sample."""
         return self.head.n_outputs
 
     @property
@@ -223,6 +225,11 @@ class Model:
         return self.felt(self.angles_moved_by(~self.frozen[: self.n_circuit_params]))
 
     @cached_property
+    def feature_angles(self) -> np.ndarray:
+        """int64: the angles whose derivative a gradient by the features needs: those that features move and some observable feels."""
+        return self.felt(self._felt_by_states(self.angle_map.data_columns))
+
+    @cached_property
     def trainable(self) -> np.ndarray:
         """bool [P_circuit]: circuit parameters that are not frozen and move some angle that an observable feels."""
         mask = np.zeros(self.n_circuit_params, bool)
@@ -240,8 +247,11 @@ class Model:
 
     def angles_moved_by(self, mask: np.ndarray) -> np.ndarray:
         """int64: the angles, felt by some state, that a circuit parameter of the bool mask [P_circuit] moves."""
-        moved = self.angle_map.moved_by(mask)
-        felt = [k for k in moved if self.template.gate_of_angle[k].frequencies]
+        return self._felt_by_states(self.angle_map.moved_by(mask))
+
+    def _felt_by_states(self, angles: np.ndarray) -> np.ndarray:
+        """int64: those of `angles` whose gate is not the identity up to a phase."""
+        felt = [k for k in angles if self.template.gate_of_angle[k].frequencies]
         return np.array(felt, np.int64)
 
     @property
@@ -325,6 +335,32 @@ class Model:
         of_all[:, self.differentiated_angles if wanted is None else wanted] = of_angles
         gradient = np.concatenate([self.angle_map.pullback(of_all, self.inputs(features)), of_head])
         return np.where(self.frozen, 0.0, gradient)
+
+    def check_feature_gradients(self) -> None:
+        """Refuse derivatives by the features where there are none.
+
+        Raises:
+            CapabilityError: the feature map's classical step has none.
+        """
+        if self.transform is not None:
+            self.transform.check_differentiable()
+
+    def pullback_features(
+        self, params: np.ndarray, features: np.ndarray, of_angles: np.ndarray, wanted: np.ndarray
+    ) -> np.ndarray:
+        """dL/d features [S, F], from dL/d angles `wanted` [N, Kj], which hold `feature_angles`.
+
+        Raises:
+            CapabilityError: see `check_feature_gradients`.
+        """
+        of_all = np.zeros((len(of_angles), self.template.n_angles))
+        of_all[:, wanted] = of_angles
+        seen = features if self.patches is None else self.patches(features)
+        inputs = seen if self.transform is None else self.transform(seen)
+        found = self.angle_map.pullback_features(of_all, params[: self.n_circuit_params], inputs)
+        if self.transform is not None:
+            found = self.transform.pullback(seen, found)
+        return found if self.patches is None else self.patches.pullback(found)
 
     def _observables(self, values: np.ndarray) -> np.ndarray:
         """[S, P M], those of a sample's first state first."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from orchestrator.config import ModelConfig
 from orchestrator.errors import DataError
+from orchestrator.models.angle_map import scattered
 
 
 @dataclass(frozen=True)
@@ -72,3 +73,11 @@ class Patches:
                 f"model.image_shape = {shape} takes {self.n_features} features, {features.shape[1]} given"
             )
         return features[:, self.columns].reshape(-1, self.size)
+
+    def pullback(self, of_windows: np.ndarray) -> np.ndarray:
+        """Chain rule: from the derivative of a scalar by every window, [S P, size], to that by the features, [S, F].
+
+        A feature has the sum over all windows that it is in.
+        """
+        by_sample = of_windows.reshape(-1, self.columns.size)
+        return scattered(by_sample, self.columns.ravel(), self.n_features)

@@ -89,14 +89,14 @@ class EvaluationPlan:
 
     @property
     def displacements(self) -> Displacements:
-        """All D rows."""
+        """The D rows, row 0 first: those that the derivative asks for, else `moved`, else the undisplaced circuit."""
         if isinstance(self.derivative, LinearDerivative):
             return self.derivative.displacements
         return self.moved if self.moved is not None else Displacements.none()
 
     @property
     def n_samples(self) -> int:
-        """S."""
+        """S, the states whose circuits it runs."""
         return len(self.angles.data)
 
     @property

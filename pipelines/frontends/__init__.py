@@ -11,10 +11,40 @@ from pipelines.frontends.extras import import_home
 
 if TYPE_CHECKING:
     from pipelines.frontends.executor import Executor
+    from pipelines.frontends.pennylane.device import QfleetDevice
+    from pipelines.frontends.pytorch.convolution import QuantumConv2d
+    from pipelines.frontends.pytorch.layer import QuantumLayer
+    from pipelines.frontends.pytorch.pooling import QuantumPool, QuantumPool2d
+    from pipelines.frontends.scikit.autoencoder import QuantumAutoencoder
+    from pipelines.frontends.scikit.classifier import QuantumClassifier
+    from pipelines.frontends.scikit.kernel import QuantumKernelClassifier
+    from pipelines.frontends.scikit.regressor import QuantumRegressor
 
-__all__ = ["Executor"]
+__all__ = [
+    "Executor",
+    "QfleetDevice",
+    "QuantumAutoencoder",
+    "QuantumClassifier",
+    "QuantumConv2d",
+    "QuantumKernelClassifier",
+    "QuantumLayer",
+    "QuantumPool",
+    "QuantumPool2d",
+    "QuantumRegressor",
+]
 
-_HOMES = {"Executor": "pipelines.frontends.executor"}
+_HOMES = {
+    "Executor": "pipelines.frontends.executor",
+    "QfleetDevice": "pipelines.frontends.pennylane.device",
+    "QuantumAutoencoder": "pipelines.frontends.scikit.autoencoder",
+    "QuantumClassifier": "pipelines.frontends.scikit.classifier",
+    "QuantumConv2d": "pipelines.frontends.pytorch.convolution",
+    "QuantumKernelClassifier": "pipelines.frontends.scikit.kernel",
+    "QuantumLayer": "pipelines.frontends.pytorch.layer",
+    "QuantumPool": "pipelines.frontends.pytorch.pooling",
+    "QuantumPool2d": "pipelines.frontends.pytorch.pooling",
+    "QuantumRegressor": "pipelines.frontends.scikit.regressor",
+}
 
 
 def __getattr__(name: str) -> Any:

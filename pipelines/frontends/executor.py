@@ -1,8 +1,9 @@
 """Executor: where a frontend's circuits run. It is made of plain settings, and opens its fleet when the first plan is run.
 
 Frontends live inside other people's programs, so an executor pickles and copies as its settings, may be used from any thread, and shares an
-open fleet with all others of the process that have the same settings. Money: a target that costs some needs a folder, where every
-submission is written before it is sent, and a cap; the consent to spend is never pickled.
+open fleet with all others of the process that have the same settings. A forked process opens its own: what the parent has open is the
+parent's. Money: a target that costs some needs a folder, where every submission is written before it is sent, and a cap; the consent to
+spend is never pickled.
 """
 
 from __future__ import annotations
@@ -11,16 +12,16 @@ import atexit
 import os
 import threading
 import weakref
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from orchestrator.circuits.measured import MeasuredCircuit
 from orchestrator.config import BackendConfig, FleetConfig, RunConfig, TrainingConfig
-from orchestrator.coordinator import Coordinator
-from orchestrator.errors import ConfigError
+from orchestrator.coordinator import Coordinator, PendingEvaluation
+from orchestrator.errors import ConfigError, FleetError
 from orchestrator.planning.plan import Evaluation, EvaluationPlan
 from orchestrator.protocols import Backend, Capabilities
 from orchestrator.training.loop import used_by
@@ -33,6 +34,9 @@ BackendSpec = str | Mapping[str, Any] | BackendConfig
 """Name of a backend, or its settings, as in the section ``[backend]`` of a configuration."""
 FleetSpec = int | str | Mapping[str, Any] | FleetConfig | None
 """None: this process; a number of Ray actors; the name of a fleet of the cluster; or settings, as in the section ``[fleet]``."""
+
+_PLANS_AT_ONCE = 64
+"""Plans under way together: enough to keep a fleet busy, and far fewer than the circuits that a dispatcher remembers."""
 
 
 class Executor:
@@ -76,8 +80,8 @@ class Executor:
         self.used = Totals()
         self._opened: _Opened | None = None
         self._let_go: weakref.finalize[Any, Any] | None = None
-        self._pid = os.getpid()
         self._lock = threading.RLock()
+        _executors.add(self)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -105,6 +109,7 @@ class Executor:
         Raises:
             CapabilityError: the backend cannot do it. SpendingNotAllowedError: it costs money, and nobody has allowed that.
             BudgetError: it would cost more than is left. ExecutionError, FleetError: it could not be finished.
+            ConfigError: another executor of this process has the folder open, with other settings.
         """
         with self._lock:
             opened = self._open(plan.circuit)
@@ -112,6 +117,38 @@ class Executor:
                 evaluation = opened.coordinator.evaluate(plan)
             self.used = self.used.plus(*used_by(evaluation))
             return evaluation
+
+    def evaluate_all(self, plans: Sequence[EvaluationPlan]) -> list[Evaluation]:
+        """Run several plans, so many at a time as a fleet needs to be kept busy, and wait for all of them.
+
+        Raises:
+            As `evaluate`; what was not sent by then is not sent.
+        """
+        found: list[Evaluation] = []
+        with self._lock:
+            for start in range(0, len(plans), _PLANS_AT_ONCE):
+                some = plans[start : start + _PLANS_AT_ONCE]
+                opened = self._open(some[0].circuit)
+                with opened.lock:
+                    evaluations = _evaluated(opened.coordinator, some)
+                for evaluation in evaluations:
+                    self.used = self.used.plus(*used_by(evaluation))
+                found += evaluations
+        return found
+
+    @contextmanager
+    def coordinator(self, circuit: MeasuredCircuit) -> Iterator[Coordinator]:
+        """The fleet's coordinator, for what drives it by itself, such as the training loop; no other thread uses it meanwhile.
+
+        What is run that way is not counted in `used`: whoever drives it knows.
+
+        Args:
+            circuit: the first to be run.
+        """
+        with self._lock:
+            opened = self._open(circuit)
+        with opened.lock:
+            yield opened.coordinator
 
     def spending(self) -> Spending | None:
         """What the book says; None where nothing costs money, or nothing was run yet."""
@@ -146,14 +183,31 @@ class Executor:
         actors = "this process" if fleet.dispatcher == "serial" else fleet.name or f"{fleet.n_actors} actors"
         return f"Executor({where!r}, {actors}, {'exact' if self.shots is None else f'{self.shots} shots'})"
 
+    def _forget(self) -> None:
+        """In a forked process: what is open is the parent's, and nobody here holds the lock."""
+        self._opened, self._lock = None, threading.RLock()
+        if self._let_go is not None:
+            self._let_go.detach()
+
     def _open(self, circuit: MeasuredCircuit) -> _Opened:
-        if self._pid != os.getpid():  # forked: the fleet belongs to the parent
-            self._opened, self._pid = None, os.getpid()
         if self._opened is None or self._opened.is_closed:
-            key = _Key(os.getpid(), self.config.model_dump_json(), self._folder, self._yes_spend_usd)
+            paid = (self._folder, self._yes_spend_usd) if self.capabilities.is_paid else (None, None)
+            key = _Key(os.getpid(), self.config.model_dump_json(), *paid)
             self._opened = _Opened.get(key, self.config, self._backend, circuit)
             self._let_go = weakref.finalize(self, self._opened.release)
         return self._opened
+
+
+def _evaluated(coordinator: Coordinator, plans: Sequence[EvaluationPlan]) -> list[Evaluation]:
+    """Answers of plans that are under way together."""
+    pending: list[PendingEvaluation] = []
+    try:
+        pending.extend(coordinator.submit(plan) for plan in plans)
+        return [one.result() for one in pending]
+    except BaseException:
+        for one in pending:
+            one.cancel()
+        raise
 
 
 def _restored(config: dict[str, Any], folder: str | None) -> Executor:
@@ -165,6 +219,8 @@ def _restored(config: dict[str, Any], folder: str | None) -> Executor:
 def _backend_config(backend: BackendSpec) -> BackendConfig:
     if isinstance(backend, BackendConfig):
         return backend
+    if not isinstance(backend, str | Mapping):
+        raise ConfigError("backend", backend, "the name of a backend, or its settings", "ideal")
     return BackendConfig(**({"name": backend} if isinstance(backend, str) else dict(backend)))
 
 
@@ -173,10 +229,12 @@ def _fleet_config(fleet: FleetSpec) -> FleetConfig:
         return fleet
     if fleet is None:
         return FleetConfig(dispatcher="serial")
-    if isinstance(fleet, int):
+    if isinstance(fleet, int) and not isinstance(fleet, bool):
         return FleetConfig(dispatcher="ray", n_actors=fleet)
     if isinstance(fleet, str):
         return FleetConfig(dispatcher="ray", name=fleet)
+    if not isinstance(fleet, Mapping):
+        raise ConfigError("fleet", fleet, "None, a number of actors, the name of a fleet, or settings", "2")
     return FleetConfig(**dict(fleet))
 
 
@@ -192,11 +250,13 @@ class _Opened:
 
     _all: dict[_Key, _Opened] = {}  # noqa: RUF012 - of the process, which is the point
     _lock_of_all = threading.RLock()
+    _is_cut_off = False  # forked from a process whose actors cannot be reached from here
 
     def __init__(self, key: _Key, config: TrainingConfig, backend: Backend, circuit: MeasuredCircuit) -> None:
         self._key = key
         self._n_holders = 0
         self.is_closed = False
+        self.is_of_ray = config.fleet.dispatcher == "ray"
         self.lock = threading.RLock()  # a coordinator is used by one thread at a time
         with ExitStack() as stack:
             if backend.capabilities.is_paid and key.folder is not None:
@@ -217,10 +277,29 @@ class _Opened:
         with cls._lock_of_all:
             found = cls._all.get(key)
             if found is None:
+                cls._check(key, config)
                 found = cls._all[key] = cls(key, config, backend, circuit)
                 atexit.register(found.close)  # after Ray's own, and so before it
             found._n_holders += 1
             return found
+
+    @classmethod
+    def _check(cls, key: _Key, config: TrainingConfig) -> None:
+        """Refuse what would fail later and say less."""
+        if cls._is_cut_off and config.fleet.dispatcher == "ray":
+            raise FleetError(
+                "this process was forked from one with open Ray actors, which do not outlive a fork: start it otherwise "
+                "(multiprocessing_context='spawn'), or use fleet=None here"
+            )
+        if key.folder is not None and any(other.folder == key.folder for other in cls._all):
+            problem = "is open in this process with other settings (backend, fleet, shots, seed or cap): use the same, or another folder"
+            raise ConfigError("folder", str(key.folder), problem)
+
+    @classmethod
+    def forget(cls) -> None:
+        """In a forked process: what is open is the parent's."""
+        cls._is_cut_off |= any(one.is_of_ray for one in cls._all.values())
+        cls._all, cls._lock_of_all = {}, threading.RLock()
 
     def release(self) -> None:
         """One holder less; the last one closes it."""
@@ -238,4 +317,18 @@ class _Opened:
                 return
             self.is_closed = True
             self._all.pop(self._key, None)
+            atexit.unregister(self.close)
             self._stack.close()
+
+
+_executors: weakref.WeakSet[Executor] = weakref.WeakSet()
+"""Of this process."""
+
+
+def _forget_parent() -> None:
+    _Opened.forget()
+    for executor in list(_executors):
+        executor._forget()
+
+
+os.register_at_fork(after_in_child=_forget_parent)

@@ -29,6 +29,24 @@ class GateCount(NamedTuple):
     cnots: int
 
 
+class _Pairs(NamedTuple):
+    """One level of the tree.
+
+    Attributes:
+        half_angle: float64 [S, N]: that of the pair's own direction, half its rotation.
+        length: float64 [S, N], of the pair.
+    """
+
+    half_angle: np.ndarray
+    length: np.ndarray
+
+    @property
+    def direction(self) -> tuple[np.ndarray, np.ndarray]:
+        """(cosine, sine) of the half angle; of a pair of zeros (±1, 0)."""
+        sine = np.where(self.length > 0, np.sin(self.half_angle), 0.0)
+        return np.cos(self.half_angle), sine
+
+
 class AmplitudeFeatureMap:
     """Features x prepare ``sum_k x_k / |x| |k>``, signs included, qubit 0 being the most significant bit of k.
 
@@ -58,6 +76,33 @@ class AmplitudeFeatureMap:
         Raises:
             DataError: not 2^n features, a row of zeros, or one that is not finite.
         """
+        return np.concatenate(
+            [_mixed(2 * pairs.half_angle) for pairs in reversed(self._tree(features))], axis=1
+        )
+
+    def pullback(self, features: np.ndarray, of_inputs: np.ndarray) -> np.ndarray:
+        """Derivative by the features [S, 2^n], from that by the RY's angles [S, 2^n - 1]: back along the tree.
+
+        The derivative by the two leaves of a pair is divided by the pair's length as a part of the row's largest entry, and so are rounding
+        and shot noise. Where both are zero the pair's angle is 0 whatever comes below it, and the derivative is taken at that angle: right
+        for the first of the two, and 0 for the second, whose derivative the angles do not show.
+
+        Raises:
+            DataError: as `transform`.
+        """
+        tree = self._tree(features)
+        of_values, end = np.zeros((len(features), 1)), 0
+        for pairs in reversed(tree):
+            begin, end = end, end + pairs.length.shape[1]
+            of_half = 2 * _unmixed(of_inputs[:, begin:end])
+            across = of_half / np.where(pairs.length > 0, pairs.length, np.inf)
+            cosine, sine = pairs.direction
+            of_pairs = [of_values * cosine - across * sine, of_values * sine + across * cosine]
+            of_values = np.stack(of_pairs, axis=2).reshape(len(features), -1)
+        return of_values / np.abs(features).max(axis=1, keepdims=True)  # the angles feel no common factor
+
+    def _tree(self, features: np.ndarray) -> list[_Pairs]:
+        """The amplitudes in pairs, then the lengths of the pairs in pairs, and so on up to the last pair."""
         check_n_features("amplitude", features, self.n_features)
         largest = np.abs(features).max(axis=1, keepdims=True)
         unusable = np.flatnonzero((largest == 0) | ~np.isfinite(largest))
@@ -70,9 +115,10 @@ class AmplitudeFeatureMap:
         levels = []
         while values.shape[1] > 1:
             left, right = values[:, 0::2], values[:, 1::2]
-            levels.append(2 * np.arctan2(right, left))  # of signed leaves this is the signed rotation
-            values = np.hypot(left, right)
-        return np.concatenate([_mixed(level) for level in reversed(levels)], axis=1)
+            # of signed leaves this is the signed rotation
+            levels.append(_Pairs(np.arctan2(right, left), np.hypot(left, right)))
+            values = levels[-1].length
+        return levels
 
     def operations(
         self, qubits: Sequence[cirq.Qid], features: Sequence[sympy.Symbol]
@@ -90,10 +136,24 @@ class AmplitudeFeatureMap:
 
 
 def _mixed(angles: np.ndarray) -> np.ndarray:
-    """From the rotation of each control state j, [S, N], to the angle of each RY i: ``1/N sum_j (-1)**(j . gray(i)) angles[:, j]``.
+    """From the rotation of each control state j, [S, N], to the angle of each RY i: ``1/N sum_j (-1)**(j . gray(i)) angles[:, j]``."""
+    return _hadamard(angles)[:, _gray(angles.shape[1])]
 
-    A Walsh-Hadamard transform, by butterflies in a fixed order, read along the Gray code.
-    """
+
+def _unmixed(of_mixed: np.ndarray) -> np.ndarray:
+    """The transpose of `_mixed`: from the derivative by the RY's angles, [S, N], to that by the rotations."""
+    placed = np.empty_like(of_mixed)
+    placed[:, _gray(of_mixed.shape[1])] = of_mixed
+    return _hadamard(placed)
+
+
+def _gray(n: int) -> np.ndarray:
+    positions = np.arange(n)
+    return positions ^ (positions >> 1)
+
+
+def _hadamard(angles: np.ndarray) -> np.ndarray:
+    """Walsh-Hadamard transform over N, [S, N], by butterflies in a fixed order."""
     n = angles.shape[1]
     values = angles / n
     half = 1
@@ -102,5 +162,4 @@ def _mixed(angles: np.ndarray) -> np.ndarray:
         sums, differences = blocks[:, :, 0] + blocks[:, :, 1], blocks[:, :, 0] - blocks[:, :, 1]
         values = np.stack([sums, differences], axis=2).reshape(angles.shape)
         half *= 2
-    positions = np.arange(n)
-    return values[:, positions ^ (positions >> 1)]
+    return values

@@ -14,7 +14,13 @@ import sympy
 
 
 class FeatureMap(Protocol):
-    """What a feature map offers; one with parameters of its own has `layer` (`TrainableFeatureMap`) in place of `operations`."""
+    """What a feature map offers; one with parameters of its own has `layer` (`TrainableFeatureMap`) in place of `operations`.
+
+    The class is made with the model's configuration (`ModelConfig`).
+
+    Attributes:
+        n_features: F, the columns of a sample that it takes.
+    """
 
     n_features: int
 
@@ -42,6 +48,15 @@ class TransformedFeatureMap(Protocol):
         Raises:
             DataError: a row that cannot be encoded, counted from 1.
         """
+        ...
+
+
+@runtime_checkable
+class DifferentiableTransform(TransformedFeatureMap, Protocol):
+    """A feature map whose classical step can be differentiated, for gradients by the features themselves."""
+
+    def pullback(self, features: np.ndarray, of_inputs: np.ndarray) -> np.ndarray:
+        """Float64 [S, F]: the derivative by `features` [S, F] of a scalar whose derivative by ``transform(features)`` is [S, F']."""
         ...
 
 

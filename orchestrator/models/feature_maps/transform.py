@@ -8,8 +8,8 @@ from functools import cached_property
 import numpy as np
 
 from orchestrator.config import ModelConfig
-from orchestrator.errors import DataError
-from orchestrator.models.feature_maps.base import TransformedFeatureMap
+from orchestrator.errors import CapabilityError, DataError
+from orchestrator.models.feature_maps.base import DifferentiableTransform, TransformedFeatureMap
 from orchestrator.registry import resolve
 
 
@@ -36,6 +36,30 @@ class FeatureTransform:
             DataError: a row that cannot be encoded.
         """
         return self._map.transform(features)
+
+    def check_differentiable(self) -> None:
+        """Refuse derivatives by the features where the feature map has none.
+
+        Raises:
+            CapabilityError: it has no `pullback`.
+        """
+        self._differentiable()
+
+    def pullback(self, features: np.ndarray, of_inputs: np.ndarray) -> np.ndarray:
+        """Chain rule: from the derivative of a scalar by what this step gives, [S, F'], to that by the features, [S, F].
+
+        Raises:
+            CapabilityError: the feature map has no `pullback`. DataError: a row that cannot be encoded.
+        """
+        return self._differentiable().pullback(features, of_inputs)
+
+    def _differentiable(self) -> DifferentiableTransform:
+        if not isinstance(self._map, DifferentiableTransform):
+            raise CapabilityError(
+                f"the feature map {self.feature_map!r} has no derivative by its features: detach them, choose another one such as "
+                "'angle', or, if it is your own, give it pullback(features, of_inputs)"
+            )
+        return self._map
 
     @cached_property
     def _map(self) -> TransformedFeatureMap:
