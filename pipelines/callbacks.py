@@ -20,7 +20,10 @@ class TrainingStopped(Exception):
 
 
 class Callback:
-    """Base class; override what you need. The state stands between two steps and must not be changed."""
+    """Base class; override what you need. The state stands between two steps and must not be changed.
+
+    To end training there, with its state saved, raise `TrainingStopped`. Any other error ends the run as a failure that can be resumed.
+    """
 
     def on_begin(self, state: TrainState) -> None:
         """Before the first step that this process does; of a resumed run the state is that of its checkpoint."""
