@@ -25,6 +25,7 @@ from pipelines.commands.continual import add_commands as _add_continual
 from pipelines.commands.evaluate import add_commands as _add_evaluate
 from pipelines.commands.examples import add_commands as _add_examples
 from pipelines.commands.federated import add_commands as _add_federated
+from pipelines.commands.hybrid import add_commands as _add_hybrid
 from pipelines.commands.register import add_commands as _add_register
 from pipelines.commands.simplify import add_commands as _add_simplify
 from pipelines.launch.arguments import add_commands as _add_launching
@@ -101,6 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_examples(commands)
     _add_federated(commands)
     _add_continual(commands)
+    _add_hybrid(commands)
     tune.add_commands(commands)
     benchmarks.add_commands(commands)
     _add_circuits(commands)

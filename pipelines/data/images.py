@@ -13,7 +13,7 @@ The transform, in this order; docs/data.md says why:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -100,13 +100,13 @@ def class_folders(folder: str | Path) -> list[tuple[str, list[Path]]]:
     if not folder.is_dir():
         siblings = (each.name for each in folder.parent.iterdir()) if folder.parent.is_dir() else ()
         close = nearest(folder.name, siblings)
-        problem = "no such folder; data.image_size reads a folder with one folder of images a class"
+        problem = "no such folder; images are read from a folder with one folder of images a class"
         raise ConfigError("data.path", str(folder), problem, str(folder.with_name(close)) if close else None)
     found = [
         (each.name, _images_in(each)) for each in sorted(folder.iterdir()) if each.is_dir() and _visible(each)
     ]
     if len(found) < 1:
-        raise DataError(f"{folder}: has no folders; data.image_size reads one folder of images a class")
+        raise DataError(f"{folder}: has no folders; images are read from one folder a class")
     for name, files in found:
         if not files:
             raise DataError(f"{folder / name}: holds no {', '.join(IMAGE_EXTENSIONS)} file")
@@ -135,6 +135,15 @@ def samples_of(folders: Sequence[tuple[str, list[Path]]]) -> tuple[list[Path], n
 
 def _grey(file: Path) -> np.ndarray:
     """Luma in [0, 1], float64 [height, width], the right way up."""
+    return read_image(file, _luma)
+
+
+def read_image(file: Path, use: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
+    """What `use` makes of an image file, which it is given the right way up.
+
+    Raises:
+        DataError: no image, damaged, or larger than any photograph; the text names it.
+    """
     from PIL import Image, ImageOps
 
     try:
@@ -145,7 +154,7 @@ def _grey(file: Path) -> np.ndarray:
                 )
             image.load()
             turned: Any = ImageOps.exif_transpose(image)
-            return _luma(turned)
+            return use(turned)
     except DataError:
         raise
     # Pillow raises a dozen kinds for damaged files

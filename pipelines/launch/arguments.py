@@ -8,7 +8,7 @@ from typing import Any
 
 SUBMITTABLE = (
     "train", "resume", "evaluate", "reconstruct", "kernel", "replay", "reconcile", "rehearse", "doctor", "quote",
-    "compare", "finetune", "simplify", "federated", "continual", "circuits", "similar", "register", "tune", "benchmark",
+    "compare", "finetune", "simplify", "federated", "continual", "hybrid", "circuits", "similar", "register", "tune", "benchmark",
 )  # fmt: skip
 """Commands that make sense as jobs: they end by themselves and need nobody at a keyboard."""
 

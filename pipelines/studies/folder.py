@@ -31,6 +31,7 @@ KINDS: dict[str, str] = {
     "federated": "pipelines.federated.command",
     "continual": "pipelines.continual.command",
     "examples": "pipelines.example_store.study",
+    "hybrid": "pipelines.hybrid.command",
 }
 """Kind of a study -> the module that runs it, and resumes it by ``resume(folder, options)``."""
 
