@@ -8,6 +8,8 @@ PYTHON ?= python3
 INSTALLER ?= uv
 CONFIG ?= pipelines/configs/breast_cancer.toml
 PORT ?= 5000
+# Of the tests: one more than there are cores, because those that start Ray or servers mostly wait
+WORKERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) + 1)))
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -43,12 +45,12 @@ frontends: $(STAMP) ## Add PyTorch and PennyLane, for their layers and device
 train: $(STAMP) ## Train the default model: breast cancer, 8 qubits, 2 layers
 	@$(BIN)/qfleet train $(CONFIG) $(ARGS)
 
-# A file at a time on every core; and on one of them, one after the other, what starts Ray or servers (see tests/conftest.py).
+# A file at a time on every worker; and on one of them, one after the other, what starts Ray or servers (see tests/conftest.py).
 test: $(STAMP) ## Run the tests
 ifdef ARGS
 	@$(BIN)/python -m pytest $(ARGS)
 else
-	@$(BIN)/python -m pytest -m "not chaos" --numprocesses auto --dist loadscope --no-loadscope-reorder
+	@$(BIN)/python -m pytest -m "not chaos" --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
 endif
 
 chaos: $(STAMP) ## Strike whole trainings at random: SCHEDULES=50 FIRST=0

@@ -40,6 +40,8 @@ _SET = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # two server processes instead of ten
     "MPLBACKEND": "Agg",
+    "OMP_NUM_THREADS": "1",  # PyTorch's threads wait for each other busily, and every core has a worker already
+    "OPENBLAS_NUM_THREADS": "1",
     "RAY_AUTH_MODE": "disabled",  # or Ray makes a token in the home folder
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
