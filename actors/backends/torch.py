@@ -42,7 +42,7 @@ class TorchBackend:
         """A session: imports torch (a second or two), begins the process's context on the device.
 
         Raises:
-            MissingExtraError: torch is not installed. ConfigError: this process does not see the device.
+            MissingExtraError: torch is not installed. ConfigError: this process does not see the device, or cannot compute there.
         """
         return TorchSession(self)
 
@@ -101,11 +101,11 @@ class TorchSession:
     """One actor's device; holds nothing between jobs but the compiled circuits that the actor caches, and torch's own pool of memory."""
 
     def __init__(self, backend: TorchBackend) -> None:
-        self.device = find_device(backend.device)
+        found = find_device(backend.device)
         from actors.simulation.torch_engine.device import wake
         from actors.simulation.torch_engine.engine import TorchStateVector
 
-        wake(self.device)
+        self.device = wake(found)
         self._backend = backend
         self._execution = TorchStateVector
 

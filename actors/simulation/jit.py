@@ -94,7 +94,7 @@ def inlined(function: Callable[..., Any]) -> Any:
 
 @functools.cache
 def source_digest() -> int:
-    """A digest (63 bits) of every source file of this package, but for `torch_engine`: its one entry point uses kernels of other rooms only."""
+    """A digest (63 bits) of every source file of this package, without `torch_engine`: its entry point has only kernels of other rooms."""
     digest = hashlib.blake2b(digest_size=8)
     for path in sorted(Path(__file__).parent.rglob("*.py")):
         if path.parent.name != "torch_engine":

@@ -49,8 +49,8 @@ def test_a_program_run_again_pays_nothing_again(tmp_path: Path, monkeypatch: pyt
             "name": "ionq", "target": "qpu.aria-1", "shots": 600, "host": cloud.url, "lookup_seconds": 0.3,
         }  # fmt: skip
 
-        def program(**options: Any) -> tuple[list[float], Any]:
-            device = qml.device("qfleet", wires=2, backend=backend, folder=tmp_path / "book", **options)
+        def program(folder: str = "book", **options: Any) -> tuple[list[float], Any]:
+            device = qml.device("qfleet", wires=2, backend=backend, folder=tmp_path / folder, **options)
             try:
                 return trained(device, 1, device.shots.total_shots), device.spending()
             finally:
@@ -69,3 +69,9 @@ def test_a_program_run_again_pays_nothing_again(tmp_path: Path, monkeypatch: pyt
         assert again == first
         assert cloud.totals()["billed_micro_usd"] == paid
         assert round(now.saved * 1e6) == paid
+        # Cut short by its cap, and gone on with: what was paid by then is not paid again.
+        with pytest.raises(BudgetError):
+            program("cut", yes_spend_usd=paid / 2e6)
+        assert paid < cloud.totals()["billed_micro_usd"] <= 1.5 * paid
+        program("cut", yes_spend_usd=1e4)
+        assert cloud.totals()["billed_micro_usd"] == 2 * paid

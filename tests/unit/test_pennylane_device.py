@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import pickle
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from pennylane.tape import QuantumScript  # noqa: E402
 from orchestrator.errors import ConfigError, InputError  # noqa: E402
 from orchestrator.planning.plan import EvaluationPlan  # noqa: E402
 from pipelines.frontends.pennylane.gates import N_PARAMETERS, PIECES, placed  # noqa: E402
+from pipelines.frontends.pennylane.observables import square_of  # noqa: E402
 from tests.documents import code_blocks, run_page  # noqa: E402
 
 ROUNDING = 1e-12
@@ -234,6 +236,101 @@ def test_one_program_one_sequence_of_shots() -> None:
     assert len({float(value) for result in first for part in result for value in np.atleast_1d(part)}) > 8
 
 
+def test_a_call_that_failed_is_made_of_the_same_jobs_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = qml.device("qfleet", wires=2)
+    seen: list[list[str]] = []
+    evaluate_all = device._executor.evaluate_all
+    fails = [False, True, False, False]
+
+    def flaky(plans: list[EvaluationPlan]) -> Any:
+        seen.append([plan.job().job_id for plan in plans])
+        if fails.pop(0):
+            raise KeyboardInterrupt
+        return evaluate_all(plans)
+
+    monkeypatch.setattr(device._executor, "evaluate_all", flaky)
+    tapes = [QuantumScript([kind(0.3, 0)], [qml.expval(qml.Z(0))], shots=10) for kind in (qml.RX, qml.RY)]
+    device.execute(tapes)
+    with pytest.raises(KeyboardInterrupt):
+        device.execute(tapes)
+    device.execute(tapes)
+    device.execute(tapes)
+    assert seen[1] == seen[2]  # what was paid of the second call is found in the book
+    assert len({job_id for call in seen for job_id in call}) == 6
+
+
+def test_calls_from_many_threads_have_steps_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = qml.device("qfleet", wires=1)
+    steps: list[int] = []
+    evaluate_all = device._executor.evaluate_all
+    monkeypatch.setattr(
+        device._executor, "evaluate_all", lambda plans: steps.append(plans[0].step) or evaluate_all(plans)
+    )
+    tape = QuantumScript([qml.RX(0.3, 0)], [qml.expval(qml.Z(0))], shots=10)
+    threads = [threading.Thread(target=device.execute, args=([tape],)) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(steps) == list(range(16))
+
+
+def test_a_variance_is_that_of_shots_wherever_one_setting_can_do() -> None:
+    shots, n_repeats = 20, 500
+
+    @qml.set_shots(shots)
+    @qml.qnode(qml.device("qfleet", wires=3))
+    def node(x: Any) -> tuple[Any, ...]:
+        qml.RY(x, 0)
+        qml.RY(0.7, 1)
+        # Alone, the first would put Z0 into a setting without Z1.
+        return qml.expval(qml.Z(0) @ qml.X(1)), qml.var(qml.Z(0) + qml.Z(1)), qml.probs(wires=[2])
+
+    found = node(np.full(n_repeats, 1.1))[1]
+    # Of whole shots, whose outcomes are -2, 0 and 2: the variance of a sample, which is never negative and has the bias (n - 1) / n.
+    assert found.min() >= 0
+    np.testing.assert_allclose(found * shots**2 / 4, np.round(found * shots**2 / 4), atol=1e-9)
+    exact = (np.sin(1.1) ** 2 + np.sin(0.7) ** 2) * (shots - 1) / shots
+    assert abs(found.mean() - exact) < 4 * found.std() / np.sqrt(n_repeats)
+
+
+def test_small_matrices_are_observables_like_others() -> None:
+    def values(matrix: np.ndarray) -> list[float]:
+        def body() -> Any:
+            qml.RY(0.4, 0)
+            qml.IsingXY(0.9, [0, 1])
+            return qml.expval(qml.Hermitian(matrix, wires=[1, 0])), qml.var(qml.Hermitian(matrix, [1, 0]))
+
+        return [
+            float(x)
+            for name in ("qfleet", "default.qubit")
+            for x in qml.QNode(body, qml.device(name, wires=2))()
+        ]
+
+    rng = np.random.default_rng(4)
+    matrix = rng.normal(size=(4, 4)) + 1j * rng.normal(size=(4, 4))
+    matrix += matrix.conj().T
+    for scale in (1.0, 1e-9):  # of the largest entry, or of all but one
+        mean, variance, *wanted = values(scale * matrix)
+        np.testing.assert_allclose(
+            [mean / scale, variance / scale**2], np.array(wanted) / [scale, scale**2], atol=1e-9
+        )
+        mixed = np.diag([1.0, 0, 0, 0]) + scale * matrix
+        mean, _, wanted_mean, _ = values(mixed)
+        assert abs(mean - wanted_mean) < 1e-14
+    assert values(np.zeros((4, 4)))[0] == 0
+
+
+@pytest.mark.timeout(30)  # as a product of 4,096 words with themselves it took minutes
+def test_the_square_of_the_largest_matrix() -> None:
+    rng = np.random.default_rng(1)
+    matrix = rng.normal(size=(64, 64)) + 1j * rng.normal(size=(64, 64))
+    matrix += matrix.conj().T
+    square = matrix @ matrix
+    found = qml.pauli.PauliSentence(square_of(qml.Hermitian(matrix, range(6)))).to_mat(range(6))
+    np.testing.assert_allclose(found, square, rtol=0, atol=1e-14 * np.abs(square).max())
+
+
 def test_tapes_of_one_structure_are_one_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     device = qml.device("qfleet", wires=2)
     seen: list[list[EvaluationPlan]] = []
@@ -313,6 +410,8 @@ NOT_HERMITIAN = np.array([[0, 1], [0, 0]])
         (node_of(lambda: many(61), measures=Z0, wires=None), DeviceError, "61 wires; the backend 'ideal' takes at most 60"),
         (node_of(measures=lambda: qml.expval(qml.Hermitian(np.eye(128), range(7)))), DeviceError, "at most 6 wires"),
         (node_of(measures=lambda: qml.expval(qml.Hermitian(NOT_HERMITIAN, 0))), InputError, "not Hermitian"),
+        (node_of(measures=lambda: qml.expval(qml.Hermitian(np.diag([1, np.inf]), 0))), InputError, "every entry must be finite"),
+        (node_of(measures=lambda: qml.expval(np.nan * qml.Z(0) + qml.X(0))), InputError, "the weight of Z(0)"),
         (node_of(measures=Z0, mcm_method="tree-traversal"), DeviceError, "deferred"),
     ],
 )  # fmt: skip
@@ -320,6 +419,21 @@ def test_refusals_say_what_to_do(node: Callable[[], Any], error: type[Exception]
     with pytest.raises(error) as raised:
         node()
     assert text in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("operations", "measurement", "text"),
+    [
+        ([qml.U3(0.1, 0.2, 0.3, 0)], qml.expval(qml.Z(0)), "must be decomposed first"),
+        ([qml.RX(0.1, 5)], qml.expval(qml.Z(0)), r"the wires \[5\] are not among the device's: \[0\]"),
+        ([qml.RX(0.1 + 1j, 0)], qml.expval(qml.Z(0)), "the parameters of tape 0 must be real numbers"),
+        ([qml.RX([0.1, 0.2], 0), qml.RX([0.1, 0.2, 0.3], 0)], qml.expval(qml.Z(0)), "of one length"),
+        ([], qml.counts(wires=0), "no expectation value"),
+    ],
+)
+def test_tapes_that_were_not_prepared_are_refused(operations: list[Any], measurement: Any, text: str) -> None:
+    with pytest.raises(DeviceError, match=text):
+        qml.device("qfleet", wires=1).execute(QuantumScript(operations, [measurement]))
 
 
 def test_a_target_that_only_samples_wants_shots_and_one_that_costs_a_folder(tmp_path: Path) -> None:

@@ -15,10 +15,11 @@ import sympy
 torch = pytest.importorskip("torch")
 
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
+from torch.utils._pytree import tree_leaves  # noqa: E402
 
 from actors.simulation.state_vector.execution import StateVector  # noqa: E402
 from actors.simulation.torch_engine import device as devices  # noqa: E402
-from actors.simulation.torch_engine import forward  # noqa: E402
+from actors.simulation.torch_engine import forward, sizing  # noqa: E402
 from actors.simulation.torch_engine.device import Blocks  # noqa: E402
 from actors.simulation.torch_engine.engine import TorchStateVector  # noqa: E402
 from actors.simulation.torch_engine.trigonometry import cos_sin  # noqa: E402
@@ -260,6 +261,20 @@ class TestOperations:
         assert np.array_equal(found, expected)
 
 
+class _OneDevice(TorchDispatchMode):
+    """Refuses operations on tensors of two devices, but for copies; what comes back from the shape-only device is zeros."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        kwargs = kwargs or {}
+        leaves = [one for one in tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor)]
+        copies = any(word in func.name() for word in ("copy_", "_to_copy", "::to."))
+        assert copies or len({one.device for one in leaves}) <= 1, func.name()
+        goes_to = next((one for one in tree_leaves((args, kwargs)) if isinstance(one, torch.device)), None)
+        if copies and goes_to == CPU and leaves[0].is_meta:
+            return torch.zeros(leaves[0].shape, dtype=kwargs.get("dtype") or torch.float64)
+        return func(*args, **kwargs)
+
+
 class TestMemory:
     @pytest.fixture
     def crowded(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
@@ -284,6 +299,23 @@ class TestMemory:
         crowded.clear()
         other.values(job_of(circuit))
         assert max(crowded) <= 6, "what did not fit is not tried again"
+
+    def test_running_out_has_other_words_too(self) -> None:
+        """The processor's allocator has no error type of its own, nor has the driver for its kernels; other errors are passed on."""
+
+        def work(lanes: int) -> int:
+            if lanes > 3:
+                torch.empty(2**60, dtype=torch.uint8)
+            if lanes > 1:
+                raise RuntimeError("CUDA error: out of memory")
+            return lanes
+
+        def wrong(lanes: int) -> int:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+        assert Blocks(CPU, 13).run(work, 1, "it") == 1
+        with pytest.raises(RuntimeError, match="illegal"):
+            Blocks(CPU, 13).run(wrong, 1, "it")
 
     def test_a_circuit_that_never_fits(self, circuit, monkeypatch) -> None:
         def full(*arguments: object) -> None:
@@ -312,6 +344,27 @@ class TestMemory:
 
 
 class TestDevices:
+    def test_every_tensor_is_made_where_it_is_used(self, circuit, monkeypatch) -> None:
+        """On torch's shape-only device: an operand left on the processor is refused there as on CUDA."""
+        monkeypatch.setitem(sizing.AMPLITUDES, "meta", 2**8)
+        job = job_of(circuit)
+        with _OneDevice():
+            execution = TorchStateVector(circuit, torch.device("meta"), "single")
+            assert execution.values(job).shape == (5, job.n_displacements, len(STRINGS))
+            wanted = undisplaced(job)
+            assert execution.jacobian(wanted)[1].shape == (5, len(STRINGS), len(wanted.jacobian_angles))
+            weighted = replace(wanted, cotangents=np.ones((5, len(STRINGS))))
+            assert execution.jacobian(weighted)[1].shape == (5, 1, len(wanted.jacobian_angles))
+            monkeypatch.setattr(forward, "draw", lambda *arguments: None)  # there is nothing to draw from
+            assert execution.values(replace(job, shots=10)).shape == (5, job.n_displacements, len(STRINGS))
+
+    def test_one_that_does_not_compute(self) -> None:
+        """The shape-only device has no numbers."""
+        with pytest.raises(ConfigError, match="computing on it fails") as caught:
+            devices.wake(torch.device("meta"))
+        assert (caught.value.key, caught.value.suggestion) == ("backend.device", "cpu")
+        assert devices.wake(CPU) == CPU
+
     def test_without_cuda(self, monkeypatch) -> None:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
         assert devices.find_device("auto") == devices.find_device("cpu") == CPU
@@ -325,9 +378,10 @@ class TestDevices:
         assert devices.find_device("auto").type == devices.find_device("cuda").type == "cuda"
         assert devices.find_device("cuda:1") == torch.device("cuda", 1)
         assert devices.find_device("cpu") == CPU
-        with pytest.raises(ConfigError, match="2 CUDA devices") as caught:
-            devices.find_device("cuda:2")
-        assert caught.value.suggestion == "cuda:1"
+        for name in ("cuda:2", "cuda:x", "gpu"):
+            with pytest.raises(ConfigError, match="2 CUDA devices") as caught:
+                devices.find_device(name)
+            assert caught.value.suggestion == "cuda:1"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
@@ -341,6 +395,10 @@ class TestCuda:
         for one in (undisplaced(job), undisplaced(job, cotangents=np.ones((5, len(STRINGS))))):
             for a, b in zip(there.jacobian(one), here.jacobian(one), strict=True):
                 assert np.array_equal(a, b)
+
+    def test_a_session_keeps_to_one_device(self) -> None:
+        current = torch.device("cuda", torch.cuda.current_device())
+        assert devices.wake(torch.device("cuda")) == current
 
     def test_bits_do_not_depend_on_blocks(self, circuit) -> None:
         device, job = torch.device("cuda"), job_of(circuit)

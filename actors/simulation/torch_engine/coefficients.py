@@ -131,15 +131,14 @@ def block_columns(operation: DirectSum, cosine: torch.Tensor, sine: torch.Tensor
     return [_columns_of(block.terms, cosine, sine) for block in operation.blocks]
 
 
-def _columns_of(terms: np.ndarray, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
-    """As `block_columns`, of one block with the terms complex128 [m, m, J]."""
-    m, _, n_rates = terms.shape
-    parts = torch.from_numpy(np.stack([terms.real, terms.imag])).to(cosine.device)[..., None, None]
+def _columns_of(terms: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
+    """As `block_columns`, of one block with the terms [2, m, m, J, 1, 1]."""
+    _, m, _, n_rates = terms.shape[:4]
     re = torch.zeros((m, m, *cosine.shape[1:]), dtype=torch.float64, device=cosine.device)
     im = torch.zeros_like(re)
     for j in range(n_rates):
-        re = re + (cosine[j] * parts[0, :, :, j] - sine[j] * parts[1, :, :, j])
-        im = im + (cosine[j] * parts[1, :, :, j] + sine[j] * parts[0, :, :, j])
+        re = re + (cosine[j] * terms[0, :, :, j] - sine[j] * terms[1, :, :, j])
+        im = im + (cosine[j] * terms[1, :, :, j] + sine[j] * terms[0, :, :, j])
     from_re, from_im = torch.stack([re, im], 1), torch.stack([-im, re], 1)  # [row, part, column, R, W]
     columns = torch.stack([from_re, from_im]).permute(3, 0, 1, 2, 4, 5)  # [column, part in, row, part, R, W]
     return columns.reshape(2 * m, 2 * m, *columns.shape[4:])

@@ -16,6 +16,8 @@ T = TypeVar("T")
 
 MEMORY_SHARE = 0.5
 """Of the free memory that blocks may take: other actors, and torch's own tensors of the same process, want some too."""
+_LITTLE = 2**26
+"""Bytes that are taken without asking how many are free, which takes some tenths of a millisecond; running out is met all the same."""
 
 
 def find_device(name: str) -> torch.device:
@@ -29,8 +31,7 @@ def find_device(name: str) -> torch.device:
         return torch.device("cuda" if count else "cpu")
     if name == "cpu":
         return torch.device("cpu")
-    index = int(name.partition(":")[2] or 0)
-    if index < count:
+    if count and name in ("cuda", *(f"cuda:{index}" for index in range(count))):
         return torch.device(name)
     nearest_valid = f"cuda:{count - 1}" if count else "cpu"
     seen = f"{count} CUDA devices" if count != 1 else "1 CUDA device"
@@ -38,9 +39,24 @@ def find_device(name: str) -> torch.device:
     raise ConfigError("backend.device", name, f"{why}; nearest valid: {nearest_valid}", nearest_valid)
 
 
-def wake(device: torch.device) -> None:
-    """Have the process's context on `device` now, which the first tensor there would otherwise wait for."""
-    torch.zeros(1, device=device)
+def wake(device: torch.device) -> torch.device:
+    """Begin the process's context on `device`, which the first tensor there would otherwise wait for.
+
+    Returns:
+        The device with its number, for all tensors of a session: "cuda" alone is whichever the process has made its current one by then.
+
+    Raises:
+        ConfigError: it is seen and does not compute: it is another process's alone, has no memory left for a context, or is of a kind
+            that this build of torch has no kernels for.
+    """
+    try:
+        seen = torch.zeros(1, device=device)
+        (seen + 1).item()  # waits, so that what a kernel meets is told here
+    except RuntimeError as error:
+        first_line = str(error).partition("\n")[0]
+        why = f"it is there, but computing on it fails ({first_line}; torch {torch.__version__}); nearest valid: cpu"
+        raise ConfigError("backend.device", str(device), why, "cpu") from error
+    return seen.device
 
 
 @contextmanager
@@ -64,6 +80,13 @@ def free_bytes(device: torch.device) -> int:
     return int(free + kept)
 
 
+def _ran_out(error: RuntimeError) -> bool:
+    """Whether memory did: that of torch's own pool; the driver's, which wants some for its kernels; or the processor's, whose error has no
+    type of its own."""
+    words = ("out of memory", "allocate memory", "not enough memory")
+    return isinstance(error, torch.OutOfMemoryError) or any(one in str(error) for one in words)
+
+
 class Blocks:
     """How many circuits a block holds: what suits the device, unless there is less memory; half as many after it ran out.
 
@@ -83,6 +106,8 @@ class Blocks:
         Raises:
             CapabilityError: not even one fits.
         """
+        if self._most * bytes_each <= _LITTLE:
+            return self._most
         available = free_bytes(self._device)
         if bytes_each > available:
             raise self._too_large(
@@ -102,7 +127,9 @@ class Blocks:
             lanes = self.lanes(bytes_each, what)
             try:
                 return work(lanes)
-            except torch.OutOfMemoryError as error:
+            except RuntimeError as error:
+                if not _ran_out(error):
+                    raise
                 if lanes == 1:
                     words = f"{bytes_each / 2**20:,.0f} MiB", "that could not be had"
                     raise self._too_large(what, *words) from error

@@ -5,6 +5,7 @@ Gates act on views of the block in which their qubits have axes of their own; no
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
@@ -137,6 +138,11 @@ def read_in_z(state: torch.Tensor, basis: str) -> torch.Tensor:
     """The block turned so that measuring Z on every qubit reads the letters of `basis`, qubit 0 first. `state` is kept."""
     for bit, letter in enumerate(reversed(basis)):
         if letter in _TO_Z:
-            quaternion = torch.tensor(_TO_Z[letter], dtype=state.dtype, device=state.device)
-            state = turned(state, bit, quaternion_columns(quaternion[:, None, None]), False)
+            state = turned(state, bit, quaternion_columns(_to_z(letter, state.device, state.dtype)), False)
     return state
+
+
+@functools.cache
+def _to_z(letter: str, device: torch.device, real: torch.dtype) -> torch.Tensor:
+    """[4, 1, 1]; sent once, since a device waits for what is sent."""
+    return torch.tensor(_TO_Z[letter], device=device, dtype=real)[:, None, None]

@@ -68,11 +68,12 @@ class Block(NamedTuple):
     """One block of a direct sum: its local basis states, as the values of the operation's bits, highest first, and its entries.
 
     Attributes:
-        states: m tuples. terms: complex128 [m, m, J], with the block ``sum_j exp(i a rates[j]) terms[:, :, j]``.
+        states: m tuples. terms: float64 [2, m, m, J, 1, 1], real and imaginary parts, with the block
+            ``sum_j exp(i a rates[j]) terms[:, :, j]``.
     """
 
     states: tuple[tuple[int, ...], ...]
-    terms: np.ndarray
+    terms: torch.Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,7 +190,10 @@ class Tables:
         if record["kind"] == PERMUTE_PHASE:
             planes = code.phases[record["phase"]]
             planes = planes if np.any(planes[1]) else planes[:1]
-            phase = self.double(planes[:, :, None, None]).to(self.real)
+            # rounded before it is sent: a kernel on the device would be no part of a later stream's order
+            phase = (
+                torch.from_numpy(np.ascontiguousarray(planes[:, :, None, None])).to(self.real).to(self.device)
+            )
         return Permutation(table, moves, self.device, phase)
 
     def _direct_sum(self, op: int) -> DirectSum:
@@ -205,7 +209,8 @@ class Tables:
             m = int(block["n_rows"])
             terms = code.terms[block["term"] : block["term"] + m * m * len(rows)].reshape(m, m, len(rows))
             states = tuple(state(row) for row in code.block_rows[block["row"] : block["row"] + m])
-            blocks.append(Block(states, terms))
+            planes = self.double(np.stack([terms.real, terms.imag]))
+            blocks.append(Block(states, planes[..., None, None]))
         first, stop = record["generator"], after["generator"]
         entries = zip(code.generator_rows[first:stop], code.generator[first:stop], strict=True)
         generator = tuple((state(row), state(column), complex(entry)) for (row, column), entry in entries)

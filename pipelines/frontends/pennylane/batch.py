@@ -17,6 +17,7 @@ from pennylane.tape import QuantumScript
 from orchestrator.models.angle_map import Angles
 from orchestrator.planning.plan import Evaluation, EvaluationPlan
 from pipelines.frontends.pennylane.errors import QfleetDeviceError
+from pipelines.frontends.pennylane.gates import PIECES
 from pipelines.frontends.pennylane.readout import Readout, readout_of
 from pipelines.frontends.pennylane.structure import Gates, Structure, structure_of, wires_used
 
@@ -91,7 +92,7 @@ class Batch:
         parts: of each tape, in the order of its shots.
 
     Raises:
-        QfleetDeviceError: a parameter that is not a finite number, or an observable that is refused.
+        QfleetDeviceError: a gate that is not in `PIECES`, a parameter that is not a finite real number, or a measurement that is refused.
     """
 
     def __init__(self, tapes: Sequence[QuantumScript], order: dict[Any, int] | None) -> None:
@@ -117,6 +118,10 @@ class Batch:
 
     def _gate(self, op: Operator) -> tuple[str, tuple[Any, ...]]:
         """Name and wires of an operation. Shifted tapes share those that are not shifted, and PennyLane's wires are slow to tell."""
+        if op.name not in PIECES:
+            raise QfleetDeviceError(
+                f"{op} must be decomposed first: device.preprocess() makes the program that does it"
+            )
         found = self._gates[id(op)] = (op.name, op.wires.labels)
         return found
 
@@ -183,14 +188,24 @@ def _of_part(readings: Sequence[np.ndarray], part: Part, copy: int) -> Any:
 def _rows(data: Sequence[Any], number: int, tape: QuantumScript) -> tuple[np.ndarray, int | None]:
     """A tape's parameters, float64 [rows, parameters], and over how many it is broadcast."""
     try:
-        found = np.array(data, np.float64)
-    except ValueError:  # some are broadcast and some are not
-        found = np.stack(np.broadcast_arrays(*(np.asarray(x, np.float64) for x in data)))
+        found = _array(data)
+    except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: torch, of a tensor with a gradient
+        raise QfleetDeviceError(
+            f"the parameters of tape {number} must be real numbers, or numpy arrays of one length where they are broadcast: {error}"
+        ) from error
     if not np.isfinite(found).all():
         _refuse(found, number, tape)
     if found.ndim == 1:
         return found[None], None
     return np.ascontiguousarray(found.T), found.shape[1]
+
+
+def _array(data: Sequence[Any]) -> np.ndarray:
+    """float64 [parameters] or, broadcast, [parameters, rows]."""
+    try:
+        return np.array(data, np.float64)
+    except ValueError:  # some are broadcast and some are not
+        return np.stack(np.broadcast_arrays(*(np.asarray(x, np.float64) for x in data)))
 
 
 def _refuse(found: np.ndarray, number: int, tape: QuantumScript) -> None:

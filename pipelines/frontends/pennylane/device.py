@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,8 @@ from pipelines.frontends.pennylane.preprocessing import NAME, transforms_for
 from pipelines.spending import Spending
 
 _OWN_METHODS = ("adjoint", "device", "best")
+_numbering = threading.Lock()
+"""Held while steps are numbered; of all devices, because a device pickles."""
 
 
 @simulator_tracking
@@ -136,13 +139,26 @@ class QfleetDevice(Device):
     ) -> tuple[Any, ...]:
         """Run the tapes, those of one structure as one plan.
 
+        A call that fails has not been: the next one has its steps, so that the same call again makes the same jobs, and those that were
+        paid are served from the book.
+
         Raises:
             QfleetDeviceError: a tape is refused; nothing has been run.
             SpendingNotAllowedError, BudgetError: it costs money that nobody has allowed.
             ExecutionError, FleetError: it could not be finished.
         """
         batch = self._read(circuits)
-        answers = evaluated([self._plan(group) for group in batch.groups], self._run)
+        with _numbering:
+            first = self._step
+            plans = [self._plan(group) for group in batch.groups]
+            following = self._step
+        try:
+            answers = evaluated(plans, self._run)
+        except BaseException:
+            with _numbering:
+                if self._step == following:  # no other thread has gone on from there
+                    self._step = first
+            raise
         return results_of(
             batch,
             [

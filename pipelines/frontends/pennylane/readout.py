@@ -17,8 +17,11 @@ from pennylane.measurements import ExpectationMP, MeasurementProcess, Probabilit
 from pennylane.pauli import PauliWord
 
 from orchestrator.circuits.zero_outcome import outcome_probabilities
+from pipelines.frontends.pennylane.errors import QfleetDeviceError
 from pipelines.frontends.pennylane.observables import diagonal, real_words, square_of, words_of
 
+Words = Mapping[PauliWord, float]
+"""Real combinations of Pauli words."""
 _ROUNDING = 1e-12
 """A probability below zero by no more is zero: it is put together from up to 1,024 values rounded to 1e-16."""
 
@@ -182,43 +185,53 @@ class Readout:
 def readout_of(measurements: Iterable[MeasurementProcess]) -> Readout:
     """What `measurements` read from the values of Pauli words.
 
-    The Z strings on all wires of a `probs` come first: measurement settings are found first come, first served, so that all strings of a
-    probability distribution are read from the same shots.
+    Words find their measurement setting first come, first served. Those of `probs` come first, so that all strings of a probability
+    distribution are read from the same shots; then those of `var`, so that a variance is that of some shots wherever one setting can do.
 
     Raises:
-        QfleetDeviceError: an observable that is refused.
+        QfleetDeviceError: an observable or a measurement that is refused.
     """
     measurements = list(measurements)
     places: dict[PauliWord, int] = {}
-    for measurement in measurements:
-        if isinstance(measurement, ProbabilityMP):
-            places.setdefault(PauliWord(dict.fromkeys(measurement.wires.labels, "Z")), len(places))
-    readings = tuple(_reading(measurement, places) for measurement in measurements)
+    found = {
+        i: _reading(measurements[i], places)
+        for i in sorted(range(len(measurements)), key=lambda i: _turn(measurements[i]))
+    }
+    readings = tuple(found[i] for i in range(len(measurements)))
     wires = dict.fromkeys(wire for measurement in measurements for wire in measurement.wires.labels)
     return Readout(tuple(places), tuple(wires), readings)
+
+
+def _turn(measurement: MeasurementProcess) -> int:
+    """Lower numbers come first."""
+    return 0 if isinstance(measurement, ProbabilityMP) else 1 if isinstance(measurement, VarianceMP) else 2
 
 
 def _reading(measurement: MeasurementProcess, places: dict[PauliWord, int]) -> Reading:
     if isinstance(measurement, ProbabilityMP):
         return _probabilities(measurement.wires.labels, places)
-    assert isinstance(measurement, ExpectationMP | VarianceMP)
-    if measurement.obs is None:  # of mid-circuit measurements, which are deferred
-        values, wires = np.asarray(measurement.eigvals(), np.float64), measurement.wires.labels
-        mean = real_words(diagonal(values, wires), measurement)
-        square = (
-            real_words(diagonal(values**2, wires), measurement)
-            if isinstance(measurement, VarianceMP)
-            else None
+    if not isinstance(measurement, ExpectationMP | VarianceMP):
+        raise QfleetDeviceError(
+            f"{measurement} is no expectation value: device.preprocess() says what to use instead"
         )
-    else:
-        mean = words_of(measurement.obs)
-        square = square_of(measurement.obs) if isinstance(measurement, VarianceMP) else None
+    mean, square = _mean_and_square(measurement)
     if square is None:
         return _expectation(mean, places)
     return Variance(_expectation(mean, places), _expectation(square, places))
 
 
-def _expectation(words: Mapping[PauliWord, float], places: dict[PauliWord, int]) -> Expectation:
+def _mean_and_square(measurement: MeasurementProcess) -> tuple[Words, Words | None]:
+    """Of an observable and, where a variance is measured, of its square."""
+    squared = isinstance(measurement, VarianceMP)
+    if measurement.obs is not None:
+        return words_of(measurement.obs), square_of(measurement.obs) if squared else None
+    # Of mid-circuit measurements, which are deferred.
+    values, wires = np.asarray(measurement.eigvals(), np.float64), measurement.wires.labels
+    mean = real_words(diagonal(values, wires), measurement)
+    return mean, real_words(diagonal(values**2, wires), measurement) if squared else None
+
+
+def _expectation(words: Words, places: dict[PauliWord, int]) -> Expectation:
     identity = PauliWord({})
     found = {
         places.setdefault(word, len(places)): weight for word, weight in words.items() if word != identity

@@ -18,6 +18,7 @@ from pennylane.pauli import PauliWord
 
 from orchestrator.circuits.from_cirq import template_from_circuit
 from orchestrator.circuits.measured import MeasuredCircuit
+from pipelines.frontends.pennylane.errors import QfleetDeviceError
 from pipelines.frontends.pennylane.gates import N_PARAMETERS, placed
 
 Gates = tuple[tuple[str, tuple[Any, ...]], ...]
@@ -57,13 +58,25 @@ def structure_of(gates: Gates, words: tuple[PauliWord, ...], wires: tuple[Any, .
     datum = np.array([int(expression.name.removeprefix("d")) for expression in expressions], np.int64)
     angle = np.full(n_data, -1, np.int64)
     angle[datum] = np.arange(len(datum))
-    strings = tuple("".join(word.get(wire, "I") for wire in wires) for word in words)
-    return Structure(MeasuredCircuit(template, strings), datum, angle)
+    return Structure(MeasuredCircuit(template, _strings(words, wires)), datum, angle)
+
+
+@lru_cache(maxsize=64)
+def _strings(words: tuple[PauliWord, ...], wires: tuple[Any, ...]) -> tuple[str, ...]:
+    """Structures that measure the same share them: those of a molecule take a megabyte."""
+    return tuple("".join(word.get(wire, "I") for wire in wires) for word in words)
 
 
 def wires_used(gates: Gates, measured: Iterable[Any], order: dict[Any, int] | None) -> tuple[Any, ...]:
-    """The wires of gates and measurements: in the device's order, or sorted where they are all numbers, or else as they occur."""
+    """The wires of gates and measurements: in the device's order, or sorted where they are all numbers, or else as they occur.
+
+    Raises:
+        QfleetDeviceError: the device has no such wire.
+    """
     used = dict.fromkeys(wire for _, on in gates for wire in on) | dict.fromkeys(measured)
     if order is not None:
+        unknown = [wire for wire in used if wire not in order]
+        if unknown:
+            raise QfleetDeviceError(f"the wires {unknown} are not among the device's: {list(order)}")
         return tuple(sorted(used, key=order.__getitem__))
     return tuple(sorted(used) if all(isinstance(wire, int) for wire in used) else used)
