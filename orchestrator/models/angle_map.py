@@ -147,6 +147,8 @@ class AngleMap:
         self, angle_gradients: np.ndarray, params: np.ndarray, features: np.ndarray
     ) -> np.ndarray:
         """Chain rule: [S, F], the derivative by every sample's features [S, F] of a scalar whose derivative by its angles is [S, K]."""
+        if not self.exponents.size:
+            return np.zeros((len(features), self.n_features))
         mixing = self._mixing(self._weights(params))
         of_monomials = np.einsum("sk,jk->sj", angle_gradients[:, self.data_columns], mixing)
         if self._is_plain:

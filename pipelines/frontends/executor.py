@@ -14,10 +14,12 @@ import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from actors.mitigation.backend import Mitigated
 from orchestrator.circuits.measured import MeasuredCircuit
 from orchestrator.config import BackendConfig, FleetConfig, RunConfig, TrainingConfig
 from orchestrator.coordinator import Coordinator, PendingEvaluation
@@ -28,7 +30,7 @@ from orchestrator.training.loop import used_by
 from orchestrator.training.reports import Totals
 from pipelines.compose import build_backend, build_coordinator, report_on_stderr, warming_up
 from pipelines.run_folder import RunFolder
-from pipelines.spending import Spending, spending_of, with_book
+from pipelines.spending import Spending, check_allowed, spending_of, with_book
 
 BackendSpec = str | Mapping[str, Any] | BackendConfig
 """Name of a backend, or its settings, as in the section ``[backend]`` of a configuration."""
@@ -47,6 +49,7 @@ class Executor:
         shots: of each circuit; None: as `backend` says, and exact if it says nothing.
         seed: of the shot noise.
         folder: that keeps the book of what is paid; needed where circuits cost money. The same folder again serves from it what it holds.
+            Executors of one process may share it if they differ in nothing but shots and seed.
         yes_spend_usd: the most that may be spent, in US dollars, over all of the folder's life; needed where circuits cost money.
 
     Attributes:
@@ -111,12 +114,10 @@ class Executor:
             BudgetError: it would cost more than is left. ExecutionError, FleetError: it could not be finished.
             ConfigError: another executor of this process has the folder open, with other settings.
         """
-        with self._lock:
-            opened = self._open(plan.circuit)
-            with opened.lock:
-                evaluation = opened.coordinator.evaluate(plan)
-            self.used = self.used.plus(*used_by(evaluation))
-            return evaluation
+        with self.coordinator(plan.circuit) as coordinator:
+            evaluation = coordinator.evaluate(plan)
+        self._count([evaluation])
+        return evaluation
 
     def evaluate_all(self, plans: Sequence[EvaluationPlan]) -> list[Evaluation]:
         """Run several plans, so many at a time as a fleet needs to be kept busy, and wait for all of them.
@@ -125,30 +126,32 @@ class Executor:
             As `evaluate`; what was not sent by then is not sent.
         """
         found: list[Evaluation] = []
-        with self._lock:
-            for start in range(0, len(plans), _PLANS_AT_ONCE):
-                some = plans[start : start + _PLANS_AT_ONCE]
-                opened = self._open(some[0].circuit)
-                with opened.lock:
-                    evaluations = _evaluated(opened.coordinator, some)
-                for evaluation in evaluations:
-                    self.used = self.used.plus(*used_by(evaluation))
-                found += evaluations
+        for start in range(0, len(plans), _PLANS_AT_ONCE):
+            some = plans[start : start + _PLANS_AT_ONCE]
+            with self.coordinator(some[0].circuit) as coordinator:
+                evaluations = _evaluated(coordinator, some)
+            self._count(evaluations)
+            found += evaluations
         return found
 
     @contextmanager
     def coordinator(self, circuit: MeasuredCircuit) -> Iterator[Coordinator]:
         """The fleet's coordinator, for what drives it by itself, such as the training loop; no other thread uses it meanwhile.
 
-        What is run that way is not counted in `used`: whoever drives it knows.
+        What is run that way is not counted in `used`: whoever drives it knows. Closed by another thread meanwhile, the fleet stays open
+        until the end of the block.
 
         Args:
             circuit: the first to be run.
         """
         with self._lock:
             opened = self._open(circuit)
-        with opened.lock:
-            yield opened.coordinator
+            opened.hold()
+        try:
+            with opened.lock:  # not under self._lock, which whoever has this one may ask for
+                yield opened.coordinator
+        finally:
+            opened.release()
 
     def spending(self) -> Spending | None:
         """What the book says; None where nothing costs money, or nothing was run yet."""
@@ -183,6 +186,11 @@ class Executor:
         actors = "this process" if fleet.dispatcher == "serial" else fleet.name or f"{fleet.n_actors} actors"
         return f"Executor({where!r}, {actors}, {'exact' if self.shots is None else f'{self.shots} shots'})"
 
+    def _count(self, evaluations: Sequence[Evaluation]) -> None:
+        with self._lock:
+            for evaluation in evaluations:
+                self.used = self.used.plus(*used_by(evaluation))
+
     def _forget(self) -> None:
         """In a forked process: what is open is the parent's, and nobody here holds the lock."""
         self._opened, self._lock = None, threading.RLock()
@@ -191,8 +199,13 @@ class Executor:
 
     def _open(self, circuit: MeasuredCircuit) -> _Opened:
         if self._opened is None or self._opened.is_closed:
-            paid = (self._folder, self._yes_spend_usd) if self.capabilities.is_paid else (None, None)
-            key = _Key(os.getpid(), self.config.model_dump_json(), *paid)
+            is_paid, has_book = self.capabilities.is_paid, not self.config.fleet.is_shared
+            key = _Key(
+                os.getpid(),
+                self.config.model_dump_json(),
+                self._folder if is_paid and has_book else None,
+                self._yes_spend_usd if is_paid else None,
+            )
             self._opened = _Opened.get(key, self.config, self._backend, circuit)
             self._let_go = weakref.finalize(self, self._opened.release)
         return self._opened
@@ -238,6 +251,13 @@ def _fleet_config(fleet: FleetSpec) -> FleetConfig:
     return FleetConfig(**dict(fleet))
 
 
+def _with(book: Any, backend: Backend) -> Backend:
+    if isinstance(backend, Mitigated):
+        return Mitigated(_with(book, backend.inner), backend.mitigation, backend.seed)
+    changes: dict[str, Any] = {"book": book}
+    return replace(backend, **changes)  # type: ignore[type-var]
+
+
 class _Key(NamedTuple):
     pid: int
     config: str
@@ -253,18 +273,18 @@ class _Opened:
     _is_cut_off = False  # forked from a process whose actors cannot be reached from here
 
     def __init__(self, key: _Key, config: TrainingConfig, backend: Backend, circuit: MeasuredCircuit) -> None:
-        self._key = key
-        self._n_holders = 0
+        self._key, self._config = key, config
+        self._n_holders, self._counting = (
+            0,
+            threading.RLock(),
+        )  # not the lock of all, which whoever opens one has for long
         self.is_closed = False
         self.is_of_ray = config.fleet.dispatcher == "ray"
         self.lock = threading.RLock()  # a coordinator is used by one thread at a time
         with ExitStack() as stack:
-            if backend.capabilities.is_paid and key.folder is not None:
-                key.folder.mkdir(parents=True, exist_ok=True)
-                folder = RunFolder(key.folder)
-                folder.lock()
-                stack.callback(folder.unlock)
-                backend = with_book(config, backend, folder, key.yes_spend_usd, stack)
+            check_allowed(config, backend, key.yes_spend_usd)
+            if key.folder is not None:
+                backend = self._with_book(key.folder, backend, stack)
             with warming_up(backend, circuit, config.backend.shots, report_on_stderr):
                 self.coordinator: Coordinator = build_coordinator(config.fleet, backend)
             stack.callback(self.coordinator.dispatcher.close)
@@ -277,23 +297,52 @@ class _Opened:
         with cls._lock_of_all:
             found = cls._all.get(key)
             if found is None:
-                cls._check(key, config)
+                if cls._is_cut_off and config.fleet.dispatcher == "ray":
+                    raise FleetError(
+                        "this process was forked from one with open Ray actors, which do not outlive a fork: start it otherwise "
+                        "(multiprocessing_context='spawn'), or use fleet=None here"
+                    )
                 found = cls._all[key] = cls(key, config, backend, circuit)
                 atexit.register(found.close)  # after Ray's own, and so before it
-            found._n_holders += 1
+            found.hold()
             return found
 
-    @classmethod
-    def _check(cls, key: _Key, config: TrainingConfig) -> None:
-        """Refuse what would fail later and say less."""
-        if cls._is_cut_off and config.fleet.dispatcher == "ray":
-            raise FleetError(
-                "this process was forked from one with open Ray actors, which do not outlive a fork: start it otherwise "
-                "(multiprocessing_context='spawn'), or use fleet=None here"
-            )
-        if key.folder is not None and any(other.folder == key.folder for other in cls._all):
-            problem = "is open in this process with other settings (backend, fleet, shots, seed or cap): use the same, or another folder"
-            raise ConfigError("folder", str(key.folder), problem)
+    def _with_book(self, folder: Path, backend: Backend, stack: ExitStack) -> Backend:
+        """`backend` with the book in `folder`, which may be open already.
+
+        Raises:
+            ConfigError: it is, with other settings.
+        """
+        other = next((one for one in list(self._all.values()) if one._key.folder == folder), None)
+        if other is None:
+            folder.mkdir(parents=True, exist_ok=True)
+            run_folder = RunFolder(folder)
+            run_folder.lock()
+            stack.callback(run_folder.unlock)
+            return with_book(self._config, backend, run_folder, self._key.yes_spend_usd, stack)
+        if self._keeps_the_book_of(other):
+            other.hold()
+            stack.callback(other.release)
+            return _with(other.book, backend)
+        problem = "is open in this process with another backend, fleet or cap: use the same (shots may differ), or another folder"
+        raise ConfigError("folder", str(folder), problem)
+
+    def _keeps_the_book_of(self, other: _Opened) -> bool:
+        """Whether both submit to the same target with the same consent."""
+        mine, its = (
+            (one._config.backend.model_dump(exclude={"shots"}), one._config.fleet) for one in (self, other)
+        )
+        return mine == its and self._key.yes_spend_usd == other._key.yes_spend_usd
+
+    @property
+    def book(self) -> Any:
+        """Of what is paid, None where nothing is."""
+        return getattr(self.backend, "book", None)
+
+    def hold(self) -> None:
+        """One holder more."""
+        with self._counting:
+            self._n_holders += 1
 
     @classmethod
     def forget(cls) -> None:
@@ -305,9 +354,12 @@ class _Opened:
         """One holder less; the last one closes it."""
         if self._key.pid != os.getpid():
             return
-        with self._lock_of_all:
+        with self._counting:
             self._n_holders -= 1
-            if self._n_holders <= 0:
+            if self._n_holders > 0:
+                return
+        with self._lock_of_all:
+            if self._n_holders <= 0:  # else somebody took it meanwhile
                 self.close()
 
     def close(self) -> None:

@@ -47,8 +47,9 @@ def test_two_actors_give_the_bits_of_one_process_and_serve_a_whole_search() -> N
 
 
 def test_a_fit_done_again_in_its_folder_pays_nothing_twice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """And a search cannot spend its cap once for each of its fits, and all that is paid is said."""
     monkeypatch.setenv("IONQ_API_KEY", "key-of-the-emulator")
     rows = np.argsort(Y, kind="stable")[10:14]
     with Emulator() as emulator:
@@ -67,7 +68,19 @@ def test_a_fit_done_again_in_its_folder_pays_nothing_twice(
         spending = made.spending()
         assert spending is not None
         assert round(1e6 * spending.spent) == once == round(1e6 * made.used_.usd)
+        assert f"QuantumClassifier: fit: ${once / 1e6:.2f} paid" in capsys.readouterr().err
+        made.predict(X[rows])
+        after = emulator.totals()["billed_micro_usd"]
+        assert f"rows evaluated: ${(after - once) / 1e6:.2f} paid" in capsys.readouterr().err
         close_fleet()  # as if by another process
+        assert made.spending() == spending._replace(spent=after / 1e6, saved=0.0)  # read from the folder
         again = QuantumClassifier(**made.get_params()).fit(X[rows], Y[rows])
-        assert emulator.totals()["billed_micro_usd"] == once
+        assert emulator.totals()["billed_micro_usd"] == after
+        assert "paid" not in capsys.readouterr().err
         np.testing.assert_array_equal(again.params_, made.params_)
+        cap = (after + 1.2 * once) / 1e6  # enough for one fit more, of the five of a search
+        made.set_params(yes_spend_usd=cap)
+        search = GridSearchCV(made, {"learning_rate": [0.1, 0.2]}, cv=2, error_score="raise")
+        with pytest.raises(BudgetError, match="cap of"):
+            search.fit(X[rows], Y[rows])
+        assert after < emulator.totals()["billed_micro_usd"] <= 1e6 * cap

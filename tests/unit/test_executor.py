@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from orchestrator.config import BackendConfig, FleetConfig, ModelConfig
-from orchestrator.errors import CapabilityError, ConfigError, FleetError, InputError
+from orchestrator.errors import BudgetError, CapabilityError, ConfigError, FleetError, InputError
 from orchestrator.gradients.function import Call, forward_plan
 from orchestrator.models.model import Model
 from orchestrator.planning.derivative import DirectDerivative
@@ -125,11 +125,48 @@ def test_one_folder_has_one_book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     try:
         same = Executor(PAID, folder=tmp_path, yes_spend_usd=5.0)
         assert same._open(MODEL.measured) is opened(first)
-        with pytest.raises(ConfigError, match="open in this process with other settings"):
-            Executor(PAID, folder=tmp_path, yes_spend_usd=6.0)._open(MODEL.measured)
+        other = {**PAID, "target": "qpu.forte-1"}
+        for backend, fleet, cap in ((PAID, None, 6.0), (other, None, 5.0), (PAID, 2, 5.0)):
+            with pytest.raises(ConfigError, match="open in this process with another backend, fleet or cap"):
+                Executor(backend, fleet, folder=tmp_path, yes_spend_usd=cap)._open(MODEL.measured)
         same.close()
     finally:
         first.close()
+
+
+def test_executors_with_other_shots_or_seeds_share_the_book(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which stays open until the last of them lets go; so does the lock of the folder."""
+    monkeypatch.setenv("IONQ_API_KEY", "none")
+    mitigated = {**PAID, "readout_mitigation": True}
+    for backend in (PAID, mitigated):
+        first, second = (
+            Executor(backend, folder=tmp_path, yes_spend_usd=5.0, shots=shots, seed=shots)
+            for shots in (100, 200)
+        )
+        fleet, other = first._open(MODEL.measured), second._open(MODEL.measured)
+        assert fleet is not other
+        assert fleet.book is other.book is not None
+        other.book.reserve("ab", 3_000_000)
+        spending = first.spending()
+        assert spending is not None
+        assert (spending.reserved, spending.cap) == (3.0, 5.0)
+        first.close()
+        assert not fleet.is_closed, "its book is in use"
+        with pytest.raises(BudgetError):
+            other.book.reserve("cd", 3_000_000)
+        other.book.released("ab", "absent")
+        second.close()
+        assert fleet.is_closed
+        assert other.is_closed
+
+
+def test_a_cap_that_nobody_would_keep_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A named fleet has its own, and no folder here."""
+    monkeypatch.setenv("IONQ_API_KEY", "none")
+    with pytest.raises(ConfigError, match="was given a cap for all its runs when it was started"):
+        Executor(PAID, "shared", yes_spend_usd=5.0).evaluate(plan(100))
 
 
 @pytest.mark.parametrize(
@@ -182,6 +219,29 @@ def test_threads_take_turns() -> None:
         assert len(found) == 4
         for values in found:
             np.testing.assert_array_equal(values, expected)
+
+
+def test_what_drives_the_fleet_may_evaluate_though_others_wait() -> None:
+    """And closing the executor meanwhile ends nothing that is under way."""
+    with Executor(shots=20) as executor:
+        expected, found = executor.evaluate(plan(20)).values, []
+        fleet = opened(executor)
+        waiting = threading.Thread(
+            target=lambda: found.append(executor.evaluate(plan(20)).values), daemon=True
+        )
+        with executor.coordinator(MODEL.measured) as coordinator:
+            waiting.start()
+            waiting.join(0.05)
+            assert waiting.is_alive()
+            assert executor._lock.acquire(timeout=30), "held by who waits: neither would ever go on"
+            executor._lock.release()
+            np.testing.assert_array_equal(executor.evaluate(plan(20)).values, expected)
+            executor.close()
+            assert not fleet.is_closed
+            np.testing.assert_array_equal(coordinator.evaluate(plan(20)).values, expected)
+        waiting.join(60)
+        np.testing.assert_array_equal(found, [expected])
+        assert fleet.is_closed
 
 
 def _in_a_fork(executor: Executor, connection: Connection) -> None:

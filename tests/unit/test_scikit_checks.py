@@ -15,10 +15,9 @@ from pipelines.frontends import (
 )
 
 ESTIMATORS = [
-    QuantumClassifier(),
-    QuantumRegressor(),
+    QuantumClassifier(epochs=10),
+    QuantumRegressor(epochs=15),
     QuantumKernelClassifier(),
-    QuantumKernelClassifier(2, kernel="fidelity"),
     QuantumAutoencoder(epochs=10),
 ]
 

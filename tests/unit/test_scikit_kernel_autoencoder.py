@@ -84,7 +84,18 @@ def test_kernel_with_shots_is_repaired_and_the_same_again() -> None:
     assert not np.array_equal(noisy[0].decision_function(X), exact.decision_function(X))
 
 
+def test_predictions_go_by_the_kernel_of_the_fit() -> None:
+    model = QuantumKernelClassifier(2).fit(X_IRIS, Y_IRIS)
+    before = model.decision_function(X_IRIS)
+    model.set_params(gamma=9.0, kernel="fidelity")
+    np.testing.assert_array_equal(model.decision_function(X_IRIS), before)
+
+
 def test_kernel_refuses_what_makes_no_kernel() -> None:
+    with pytest.raises(ParameterError, match="gamma = 'scale'"):
+        QuantumKernelClassifier(gamma="scale").fit(X_IRIS, Y_IRIS)
+    with pytest.raises(ParameterError, match="kernel = None"):
+        QuantumKernelClassifier(kernel=None).fit(X_IRIS, Y_IRIS)
     with pytest.raises(ParameterError, match="feature_map = 'reuploading'"):
         QuantumKernelClassifier(feature_map="reuploading").fit(X_IRIS, Y_IRIS)
     with pytest.raises(ParameterError, match="gamma = -1"):
@@ -214,6 +225,9 @@ def test_what_cannot_be_had_back_has_no_inverse() -> None:
     model, X = fitted(1)
     with pytest.raises(SampleError, match="4 columns: this autoencoder's have 3"):
         model.inverse_transform(np.zeros((2, 4)))
+    for params in ({"n_qubits": "3"}, {"n_components": "all"}):
+        with pytest.raises(ParameterError, match=next(iter(params))):
+            QuantumAutoencoder(**params).fit(X)
     with pytest.raises(ParameterError, match="n_latent = 3"):
         QuantumAutoencoder(3, 3).fit(X)
     with pytest.raises(ParameterError, match="trainable parameters"):

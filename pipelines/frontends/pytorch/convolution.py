@@ -72,8 +72,8 @@ class QuantumConv2d(QuantumLayer):
         Raises:
             DataError: as there; and images that no window fits into, or with other channels.
         """
-        check_images(images, self.in_channels)
         check_type(images)
+        check_images(images, self.in_channels)
         down, across = self.windows.places(images.shape[-2], images.shape[-1])
         batch = images if images.dim() == 4 else images[None]
         outputs = self._run(self.windows.rows(batch)).transpose(1, 2)

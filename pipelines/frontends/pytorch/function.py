@@ -172,10 +172,15 @@ class Gradients(torch.autograd.Function):
         needed: tuple[bool, ...],
         *tensors: torch.Tensor,
     ) -> Any:
-        """Each member is a plan."""
-        return _mapped(
-            info, in_dims[2:], tensors, lambda i, own: Gradients.apply(circuits.member(i), needed, *own)
-        )
+        """Each member is a plan; with the same shot noise where only what comes from the outputs differs, as in a Jacobian: the displaced
+        circuits are then the same, and where they cost money they are paid once."""
+        is_same = all(dim is None for dim in in_dims[3:])
+
+        def compute(i: int, own: list[torch.Tensor]) -> Tensors:
+            found: Tensors = Gradients.apply(circuits if is_same else circuits.member(i), needed, *own)
+            return found
+
+        return _mapped(info, in_dims[2:], tensors, compute)
 
 
 def _mapped(

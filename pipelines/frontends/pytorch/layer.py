@@ -12,17 +12,19 @@ import torch
 from torch import nn
 
 from orchestrator.config import ModelConfig
-from orchestrator.errors import DataError
+from orchestrator.errors import CheckpointError, DataError
 from orchestrator.gradients.function import wanted
 from orchestrator.models.model import Model
 from orchestrator.training.reports import Totals
 from pipelines.frontends.executor import BackendSpec, Executor, FleetSpec
 from pipelines.frontends.pytorch import saved
 from pipelines.frontends.pytorch.function import Circuits, Outputs, not_compiled
+from pipelines.frontends.pytorch.noise import NoiseStream
 from pipelines.frontends.pytorch.quote import LayerQuote, quote
 from pipelines.frontends.pytorch.settings import (
     GradientSpec,
     backend_of,
+    check_dtype,
     gradient_of,
     model_of,
     rule_of,
@@ -90,6 +92,7 @@ class QuantumLayer(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        check_dtype(dtype)
         options = {
             "n_qubits": n_qubits, "n_layers": depth, "entanglement": entanglement, "feature_map": encoding, "ansatz": ansatz,
             "observables": observables, "layers": layers, "n_features": n_features, "reuploading": reuploading,
@@ -104,15 +107,14 @@ class QuantumLayer(nn.Module):
         self._places = _places(self.model)
         for name, (begin, end) in self._places.items():
             self.register_parameter(name, nn.Parameter(torch.empty(end - begin, device=device, dtype=dtype)))
-        self._stream = self._n_calls = 0
         self.reset_parameters()
         if self.model.frozen.any():
             self.freeze(np.flatnonzero(self.model.frozen).tolist())
 
     def reset_parameters(self) -> None:
         """Draw the parameters anew, and what keys the shot noise, by torch's generator."""
-        of_params, self._stream = torch.randint(2**62, (2,), device="cpu").tolist()
-        self._n_calls = 0
+        of_params, stream = torch.randint(2**62, (2,), device="cpu").tolist()
+        self._noise = NoiseStream(stream)
         self.set_params(self.model.initial_params(of_params))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
@@ -185,8 +187,10 @@ class QuantumLayer(nn.Module):
             input_gradients: whether the features require a gradient.
 
         Raises:
-            CapabilityError: the target does not take it.
+            CapabilityError: the target does not take it; a gradient by features that have none.
         """
+        if input_gradients:
+            self.model.check_feature_gradients()
         needs = [
             np.full(end - begin, getattr(self, name).requires_grad)
             for name, (begin, end) in self._places.items()
@@ -211,13 +215,26 @@ class QuantumLayer(nn.Module):
         """
         return saved.read(cls, Path(folder), options)
 
-    def get_extra_state(self) -> dict[str, int]:
-        """What keys the shot noise of the next call: so training goes on after `load_state_dict` as if it had not been interrupted."""
-        return {"stream": self._stream, "calls": self._n_calls}
+    def get_extra_state(self) -> torch.Tensor:
+        """What keys the shot noise of the next call: so training goes on after `load_state_dict` as if it had not been interrupted.
 
-    def set_extra_state(self, state: dict[str, int]) -> None:
-        """See `get_extra_state`."""
-        self._stream, self._n_calls = state["stream"], state["calls"]
+        int64 [2]; a tensor, so that ``{name: one.clone() for name, one in net.state_dict().items()}`` works.
+        """
+        return torch.tensor([self._noise.stream, self._noise.n_calls], dtype=torch.int64, device="cpu")
+
+    def set_extra_state(self, state: torch.Tensor) -> None:
+        """See `get_extra_state`.
+
+        Raises:
+            CheckpointError: it is something else.
+        """
+        try:
+            stream, n_calls = (int(number) for number in state.tolist())
+        except (AttributeError, TypeError, ValueError, OverflowError):
+            raise CheckpointError(
+                f"_extra_state is {state!r}; a quantum layer's are two whole numbers: leave it out and load with strict=False"
+            ) from None
+        self._noise = NoiseStream(stream, n_calls)
 
     def extra_repr(self) -> str:
         """The circuit, and where it runs."""
@@ -233,22 +250,22 @@ class QuantumLayer(nn.Module):
         return {}
 
     def _check(self, features: torch.Tensor, n_features: int) -> None:
+        check_type(features)
         if not features.dim() or features.shape[-1] != n_features:
             shape = tuple(features.shape)
             raise DataError(
                 f"features of shape {shape} given; the layer takes {n_features} in the last place"
             )
-        check_type(features)
 
     @not_compiled
     def _run(self, features: torch.Tensor) -> torch.Tensor:
         """Outputs of features whose shape and type were checked."""
         if features.requires_grad and torch.is_grad_enabled():
             self.model.check_feature_gradients()
-        number, self._n_calls = self._n_calls, self._n_calls + 1
-        stream = f"layer/{self._stream}"
+        noise = self._noise
+        stream, number = f"layer/{noise.stream}", noise.next_call()
         circuits = Circuits(self.model, self._rule, self.executor, stream, number, self._row_name)
-        rows = features.reshape(-1, features.shape[-1])
+        rows = features.reshape(features.shape[:-1].numel(), features.shape[-1])
         outputs: torch.Tensor = Outputs.apply(
             circuits, rows, *(getattr(self, name) for name in self._places)
         )[0]
@@ -256,11 +273,15 @@ class QuantumLayer(nn.Module):
 
 
 def check_type(features: torch.Tensor) -> None:
-    """Refuse whole, complex and Boolean numbers.
+    """Refuse what is no tensor, and whole, complex and Boolean numbers.
 
     Raises:
         DataError: naming the type.
     """
+    if not isinstance(features, torch.Tensor):
+        raise DataError(
+            f"features of {type(features).__name__} given; the layer takes a tensor: torch.tensor(x)"
+        )
     if not features.is_floating_point():
         raise DataError(
             f"features of {features.dtype} given; the layer takes floating-point numbers: x.float()"

@@ -93,8 +93,8 @@ class QuantumPool2d(QuantumPool):
         Raises:
             DataError: as there; and images that no window fits into.
         """
-        check_images(images, None)
         check_type(images)
+        check_images(images, None)
         down, across = self.windows.places(images.shape[-2], images.shape[-1])
         outputs = self._run(self.windows.rows(images.reshape(-1, 1, *images.shape[-2:])))
         return outputs.reshape(*images.shape[:-2], down, across)

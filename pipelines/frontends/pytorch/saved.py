@@ -31,7 +31,7 @@ def write(layer: QuantumLayer, folder: Path, shape: dict[str, Any]) -> None:
         "fleet": config.fleet.model_dump(exclude_unset=True),
         "seed": config.run.seed,
         "gradient": layer.gradient.model_dump(exclude_unset=True),
-        "noise": layer.get_extra_state(),
+        "noise": layer.get_extra_state().tolist(),
         "dtype": str(next((p.dtype for p in layer.parameters()), torch.get_default_dtype())),
     }
     write_structure(folder, layer.model)
@@ -53,12 +53,12 @@ def read(kind: type[AnyLayer], folder: Path, options: dict[str, Any]) -> AnyLaye
             )
         stored = {key: about[key] for key in ("backend", "fleet", "seed", "gradient")}
         stored |= {"dtype": getattr(torch, about["dtype"].removeprefix("torch."))}
-        state = {"stream": about["noise"]["stream"], "calls": about["noise"]["calls"]}
+        noise = torch.tensor(about["noise"], dtype=torch.int64)
         shape = dict(about["shape"])
-    except (AttributeError, KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder / 'layer.json'} is damaged: {error!r}") from None
     params = read_arrays(folder / "params.npz")["params"]
     layer = kind(**shape, model=read_structure(folder), **(stored | options))
     layer.set_params(params)
-    layer.set_extra_state(state)
+    layer.set_extra_state(noise)
     return layer

@@ -63,6 +63,8 @@ def model_of(model: Model | ModelConfig | None, n_outputs: int | None, options: 
             problem = f"the model that is given has {model.n_outputs}"
             raise ConfigError("n_outputs", n_outputs, problem, str(model.n_outputs))
         return model
+    if model is not None and not isinstance(model, ModelConfig):
+        raise ConfigError("model", model, "a Model, or the settings of one: ModelConfig(...)")
     if model is None:
         if "n_qubits" not in given:
             raise ConfigError("n_qubits", None, "say how many qubits the circuit has, or give a model", "4")
@@ -74,6 +76,16 @@ def model_of(model: Model | ModelConfig | None, n_outputs: int | None, options: 
         n_outputs = 1
     made = Model.from_config(model, n_outputs)
     return simplified_model(made).model if model.simplify else made
+
+
+def check_dtype(dtype: torch.dtype | None) -> None:
+    """Refuse parameters that are no floating-point numbers.
+
+    Raises:
+        ConfigError: naming the type.
+    """
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise ConfigError("dtype", str(dtype), "angles are floating-point numbers", "torch.float32")
 
 
 def backend_of(backend: BackendSpec) -> BackendSpec:
@@ -91,6 +103,8 @@ def gradient_of(gradient: GradientSpec) -> GradientConfig:
     """
     if isinstance(gradient, GradientConfig):
         return gradient
+    if not isinstance(gradient, str | Mapping):
+        raise ConfigError("gradient", gradient, "the name of a rule, or its settings", "auto")
     return GradientConfig(**({"rule": gradient} if isinstance(gradient, str) else dict(gradient)))
 
 

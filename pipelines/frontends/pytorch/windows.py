@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -73,8 +74,10 @@ def check_images(images: torch.Tensor, n_channels: int | None) -> None:
 
 
 def _pair(name: str, value: Pair, least: int) -> tuple[int, int]:
-    pair = (value, value) if isinstance(value, int) else tuple(value)
-    if len(pair) != 2 or any(not isinstance(one, int) or one < least for one in pair):
+    pair = tuple(value) if isinstance(value, Sequence) else (value, value)
+    if len(pair) != 2 or any(
+        not isinstance(one, int) or isinstance(one, bool) or one < least for one in pair
+    ):
         problem = f"one whole number from {least} on, or two (height, width)"
         raise ConfigError(name, value, problem, str(max(least, 1)))
     return pair[0], pair[1]

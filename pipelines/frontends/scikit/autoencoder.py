@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -30,7 +31,7 @@ _AXES = "xyz"
 
 def _can_be_read(estimator: QuantumAutoencoder) -> bool:
     """Whether features can be read of decoded states with sign and size."""
-    return estimator.feature_map in ("angle", "basis")
+    return estimator._fitted_map() in ("angle", "basis")
 
 
 class QuantumAutoencoder(TransformerMixin, TrainedEstimator):
@@ -120,7 +121,7 @@ class QuantumAutoencoder(TransformerMixin, TrainedEstimator):
             ValueError: rows are no data of that kind, or a parameter is refused (`ParameterError`).
             ExecutionError, FleetError, BudgetError: circuits could not be run.
         """
-        with in_terms_of(NAMES):
+        with self._fitting():
             X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
             self._train(X, np.zeros(len(X)), None, "trash_fidelity")
             self.autoencoder_ = Autoencoder(self.model_, self.config_.model)
@@ -191,10 +192,16 @@ class QuantumAutoencoder(TransformerMixin, TrainedEstimator):
     def _known_params(self) -> dict[str, Any]:
         params = super()._known_params()
         if self.n_latent is None:
-            n_columns = self.n_components or self.n_features_in_
-            n_qubits = self.n_qubits or default_qubits(self.feature_map, n_columns)
+            n_qubits = default_qubits(self.feature_map, self._columns_used(self.n_features_in_))
+            wanted: Any = self.n_qubits
+            if isinstance(wanted, numbers.Integral):
+                n_qubits = int(wanted)
             params["n_latent"] = max(n_qubits // 2, 1)
         return params
+
+    def _fitted_map(self) -> str:
+        """The feature map of the fit, whatever the parameter was set to since; before one, the parameter."""
+        return self.config_.model.feature_map if hasattr(self, "config_") else self.feature_map
 
     def _values(self, circuit: StepCircuit, features: np.ndarray, what: str) -> np.ndarray:
         """Expectation values of one of the autoencoder's circuits for features of rows."""
@@ -203,12 +210,12 @@ class QuantumAutoencoder(TransformerMixin, TrainedEstimator):
 
     def _evaluated(self, circuit: MeasuredCircuit, angles: Angles, purpose: str) -> np.ndarray:
         keys = noise_keys(self.seed_, purpose, circuit)
-        with self._executor() as executor:
+        with self._running("rows evaluated") as executor:
             plan = EvaluationPlan(circuit, angles, shots=executor.shots, noise_keys=keys)
             return executor.evaluate(plan).values
 
     def _raw(self, features: np.ndarray, certainty: np.ndarray) -> np.ndarray:
-        is_bits = self.feature_map == "basis"
+        is_bits = self._fitted_map() == "basis"
         return self.columns_.inverse(features, certainty, is_angles=not is_bits)
 
     def _from_plain(self, saved: Saved) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+import numbers
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -17,9 +18,11 @@ from orchestrator.errors import CheckpointError
 from orchestrator.training.reports import Totals
 from pipelines.frontends.executor import Executor
 from pipelines.frontends.scikit.columns import CircuitColumns, default_qubits, features_taken
+from pipelines.frontends.scikit.money import booked, check_can_be_done_again, said
 from pipelines.frontends.scikit.persistence import Saved, read_estimator, write_estimator
-from pipelines.frontends.scikit.running import executor_for
-from pipelines.frontends.scikit.settings import config_of, plain
+from pipelines.frontends.scikit.refusals import in_terms_of
+from pipelines.frontends.scikit.running import executor_for, spending_of_kept
+from pipelines.frontends.scikit.settings import NAMES, config_of, plain
 from pipelines.spending import Spending
 
 _LARGEST_SEED = 2**31 - 1
@@ -82,9 +85,14 @@ class QuantumEstimator(BaseEstimator):
     used_: Used
 
     def spending(self) -> Spending | None:
-        """What the book of `folder` says, of all estimators that use it; None where nothing costs money, or nothing was run yet."""
-        with self._executor() as executor:
-            return executor.spending()
+        """What the book of `folder` says, of all estimators that use it; None where there is none: nothing was paid there.
+
+        Raises:
+            BookError: it cannot be read.
+        """
+        if self.folder is None:
+            return None
+        return spending_of_kept(self.folder) or booked(self.folder, self.yes_spend_usd)
 
     def save(self, folder: str | Path) -> Path:
         """Write the fitted estimator as JSON and arrays, for `load`; returns the folder.
@@ -145,8 +153,26 @@ class QuantumEstimator(BaseEstimator):
         """Take over what `_to_plain` gave."""
         raise NotImplementedError
 
+    @contextmanager
+    def _fitting(self) -> Iterator[None]:
+        """Let the block fit; one that does not end, by an error or an interrupt, leaves the estimator as it was before."""
+        before = dict(vars(self))
+        try:
+            with in_terms_of(NAMES):
+                yield
+        except BaseException:
+            self.__dict__ = before
+            raise
+
     def _executor(self) -> AbstractContextManager[Executor]:
         return executor_for(self.backend, self.fleet, self.shots, self.folder, self.yes_spend_usd)
+
+    @contextmanager
+    def _running(self, what: str) -> Iterator[Executor]:
+        """The executor, for the block; what is paid meanwhile is said."""
+        name = f"{type(self).__name__}: {what}"
+        with self._executor() as executor, said(name, executor, self.folder, self.yes_spend_usd):
+            yield executor
 
     def _configured(self, n_columns: int, loss: str) -> tuple[TrainingConfig, int]:
         """The configuration for rows of so many columns, and how many features the circuit takes.
@@ -155,16 +181,21 @@ class QuantumEstimator(BaseEstimator):
             ConfigError: a parameter is refused.
         """
         params = self._known_params()
-        n_columns = n_columns if self.n_components is None else int(self.n_components)
+        n_columns = self._columns_used(n_columns)
         if self.n_qubits is None:
             params["n_qubits"] = default_qubits(self.feature_map, n_columns)
         with self._executor() as executor:
+            check_can_be_done_again(executor, self.random_state)
             config = config_of(params, executor.config, self.seed_, loss)
         n_features = features_taken(config.model, n_columns)
         if config.model.circuit is None and config.model.image_shape is None:
             model = config.model.model_copy(update={"n_features": n_features})
             config = config.model_copy(update={"model": model})
         return config, n_features
+
+    def _columns_used(self, n_columns: int) -> int:
+        """Of so many columns; a number of components that is none is refused with the rest of the configuration."""
+        return int(self.n_components) if isinstance(self.n_components, numbers.Integral) else n_columns
 
     def _known_params(self) -> dict[str, Any]:
         """Parameters for `config_of`."""

@@ -38,7 +38,7 @@ class QuantumClassifier(ClassifierMixin, VariationalEstimator):
             ValueError: rows or labels are no data of that kind (`SampleError`: only one class), or a parameter is refused
                 (`ParameterError`). ExecutionError, FleetError, BudgetError: circuits could not be run.
         """
-        with in_terms_of(NAMES):
+        with self._fitting():
             X, y = validate_data(self, X, y, dtype=np.float64, ensure_min_samples=2)
             classes, targets = encoded_labels(y)
             if self._goes_on() and not np.array_equal(classes, self.classes_):

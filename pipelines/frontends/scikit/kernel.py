@@ -25,8 +25,8 @@ from pipelines.frontends.scikit.classifier import encoded_labels
 from pipelines.frontends.scikit.columns import CircuitColumns
 from pipelines.frontends.scikit.machine import Machine
 from pipelines.frontends.scikit.persistence import Saved, labels_from_plain, labels_to_plain
-from pipelines.frontends.scikit.refusals import in_terms_of
-from pipelines.frontends.scikit.settings import NAMES
+from pipelines.frontends.scikit.refusals import ParameterError, in_terms_of
+from pipelines.frontends.scikit.settings import NAMES, names_own_code
 
 
 class QuantumKernelClassifier(ClassifierMixin, QuantumEstimator):
@@ -45,12 +45,14 @@ class QuantumKernelClassifier(ClassifierMixin, QuantumEstimator):
     The others are those of `QuantumEstimator`; all rows count alike.
 
     Attributes:
-        classes_: the labels, sorted.
+        classes_: the labels, sorted. kernel_, gamma_: those of the fit, which predictions go by.
         support_: int64 [V], the rows that are support vectors; support_vectors_: float64 [V, F], as the circuit takes them.
         machine_: what they weigh. The others: see `QuantumEstimator`.
     """
 
     classes_: np.ndarray
+    kernel_: str
+    gamma_: float
     support_: np.ndarray
     support_vectors_: np.ndarray
     machine_: Machine
@@ -105,15 +107,19 @@ class QuantumKernelClassifier(ClassifierMixin, QuantumEstimator):
             ValueError: rows or labels are no data of that kind (`SampleError`: only one class), or a parameter is refused
                 (`ParameterError`). ExecutionError, FleetError, BudgetError: circuits could not be run.
         """
-        with in_terms_of(NAMES):
+        with self._fitting():
             X, y = validate_data(self, X, y, dtype=np.float64, ensure_min_samples=2)
             classes, targets = encoded_labels(y)
+            self._check_kernel()
             check_scalar(self.C, "C", numbers.Real, min_val=0, include_boundaries="neither")
             self.seed_ = seed_of(self.random_state)
             self.config_, n_features = self._configured(X.shape[1], "cross_entropy")
-            self.columns_ = CircuitColumns.fit(X, self.config_.data, self.feature_map, n_features)
+            self.columns_ = CircuitColumns.fit(
+                X, self.config_.data, self.config_.model.feature_map, n_features
+            )
+            self.kernel_, self.gamma_ = self.kernel, float(self.gamma)
             features = self.columns_(X)
-            found = self._kernel(features, None)
+            found = self._kernel(features, None, "fit")
             own = found.values if found.variances is None else positive_semidefinite(found.values)
             self.machine_, self.support_ = Machine.fit(own, targets, float(self.C))
             self.support_vectors_ = features[self.support_]
@@ -139,11 +145,18 @@ class QuantumKernelClassifier(ClassifierMixin, QuantumEstimator):
         """Kernel values [S, V] of rows with the support vectors."""
         check_is_fitted(self)
         with in_terms_of(NAMES):
-            return self._kernel(self._rows(X), self.support_vectors_).values
+            return self._kernel(self._rows(X), self.support_vectors_, "rows evaluated").values
 
-    def _kernel(self, features: np.ndarray, others: np.ndarray | None) -> KernelMatrix:
-        kernel = kernel_for(self.kernel, self.config_.model.model_dump_json(), float(self.gamma))
-        with self._executor() as executor:
+    def _check_kernel(self) -> None:
+        if not isinstance(self.kernel, str):
+            raise ParameterError("kernel", self.kernel, "the name of a kernel", "projected")
+        gamma: Any = self.gamma
+        if not isinstance(gamma, numbers.Real):
+            raise ParameterError("gamma", gamma, "must be a positive number", "1.0")
+
+    def _kernel(self, features: np.ndarray, others: np.ndarray | None, what: str) -> KernelMatrix:
+        kernel = kernel_for(self.kernel_, self.config_.model, self.gamma_)
+        with self._running(what) as executor:
             return kernel_matrix(
                 kernel, features, others, coordinator=executor, shots=executor.shots, seed=self.seed_
             )
@@ -154,10 +167,12 @@ class QuantumKernelClassifier(ClassifierMixin, QuantumEstimator):
             "support_vectors": self.support_vectors_,
             **{f"machine/{name}": array for name, array in self.machine_.to_arrays().items()},
         }
-        return {"classes": labels_to_plain(self.classes_)}, arrays, None
+        plain = {"classes": labels_to_plain(self.classes_), "kernel": self.kernel_, "gamma": self.gamma_}
+        return plain, arrays, None
 
     def _from_plain(self, saved: Saved) -> None:
         self.classes_ = labels_from_plain(saved.plain["classes"])
+        self.kernel_, self.gamma_ = saved.plain["kernel"], saved.plain["gamma"]
         self.support_, self.support_vectors_ = saved.arrays["support"], saved.arrays["support_vectors"]
         prefix = "machine/"
         self.machine_ = Machine.from_arrays(
@@ -169,17 +184,21 @@ class QuantumKernelClassifier(ClassifierMixin, QuantumEstimator):
         )
 
 
-@functools.lru_cache(maxsize=32)
-def kernel_for(name: str, config: str, gamma: float) -> Kernel:
+def kernel_for(name: str, config: ModelConfig, gamma: float) -> Kernel:
     """The kernel of that name, the same one for equal settings, so that circuits are built once; `gamma` goes to those that take one.
-
-    Args:
-        config: a ModelConfig as JSON.
 
     Raises:
         InputError: no such kernel, or it does not go with the feature map.
     """
+    make = _made if names_own_code(name, config) else _kept
+    return make(name, config.model_dump_json(), gamma)
+
+
+def _made(name: str, config: str, gamma: float) -> Kernel:
     make = resolve("kernel", name)
     width = {"gamma": gamma} if "gamma" in inspect.signature(make).parameters else {}
     kernel: Kernel = make(ModelConfig.model_validate_json(config), **width)
     return kernel
+
+
+_kept = functools.lru_cache(maxsize=32)(_made)

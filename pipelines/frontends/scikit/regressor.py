@@ -36,7 +36,7 @@ class QuantumRegressor(RegressorMixin, VariationalEstimator):
             ValueError: rows or values are no data of that kind, or a parameter is refused (`ParameterError`).
             ExecutionError, FleetError, BudgetError: circuits could not be run.
         """
-        with in_terms_of(NAMES):
+        with self._fitting():
             X, y = validate_data(self, X, y, dtype=np.float64, ensure_min_samples=2, y_numeric=True)
             self._train(X, np.asarray(y, np.float64), None, "mse")
         return self

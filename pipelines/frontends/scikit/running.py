@@ -15,8 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from orchestrator.errors import FleetError
 from pipelines.frontends.executor import BackendSpec, Executor, FleetSpec
+from pipelines.frontends.scikit.money import check_consent
 from pipelines.frontends.scikit.refusals import ParameterError
+from pipelines.spending import Spending
 
 
 class _Settings(NamedTuple):
@@ -52,13 +55,21 @@ def executor_for(
 
     Raises:
         ConfigError: a setting is refused; or this is a worker process that would start actors of its own.
+        SpendingNotAllowedError: circuits cost money, and nobody has allowed that.
     """
+    if folder is not None and not isinstance(folder, str | os.PathLike):
+        raise ParameterError("folder", folder, "the path of a folder", "runs/my-model")
     made = Executor(backend, fleet, shots=shots, folder=folder, yes_spend_usd=yes_spend_usd)
+    check_consent(made, yes_spend_usd)
     _check_not_in_worker(made)
-    where = None if folder is None else str(Path(folder).absolute())
-    found = _taken(_Settings(made.config.model_dump_json(), where, yes_spend_usd), made)
+    found = _taken(_Settings(made.config.model_dump_json(), _where(folder), yes_spend_usd), made)
     try:
         yield found.executor
+    except FleetError:
+        with _lock:  # its actors are gone: the next one is to open its own
+            if _kept.get(found.executor.config.fleet.dispatcher) is found:
+                _drop(found.executor.config.fleet.dispatcher)
+        raise
     finally:
         with _lock:
             found.n_users -= 1
@@ -72,11 +83,25 @@ def close_fleet() -> None:
             _drop(dispatcher)
 
 
+def spending_of_kept(folder: str | Path) -> Spending | None:
+    """What the book of `folder` says, where an executor of this process has it open; else None."""
+    with _lock:
+        kept = [one.executor for one in _kept.values() if one.settings.folder == _where(folder)]
+    found = [spending for spending in (executor.spending() for executor in kept) if spending is not None]
+    return found[0] if found else None
+
+
+def _where(folder: str | Path | None) -> str | None:
+    return None if folder is None else str(Path(folder).absolute())
+
+
 def _taken(settings: _Settings, made: Executor) -> _Kept:
     dispatcher = made.config.fleet.dispatcher
     with _lock:
-        if dispatcher in _kept and _kept[dispatcher].settings != settings:
-            _drop(dispatcher)
+        for name, kept in list(_kept.items()):
+            has_its_folder = settings.folder is not None and kept.settings.folder == settings.folder
+            if (name == dispatcher or has_its_folder) and kept.settings != settings:
+                _drop(name)  # a folder is open once
         found = _kept.setdefault(dispatcher, _Kept(settings, made))
         found.n_users += 1
         return found
@@ -103,3 +128,13 @@ def _check_not_in_worker(executor: Executor) -> None:
             "actors are what runs at once; or fleet=None, and the workers are; or name a fleet of the cluster"
         )
         raise ParameterError("fleet", fleet.n_actors, problem, "None")
+
+
+def _forget_parent() -> None:
+    """In a forked process: what is kept is the parent's, and nobody here holds the lock."""
+    global _lock
+    _lock = threading.RLock()
+    _kept.clear()
+
+
+os.register_at_fork(after_in_child=_forget_parent)

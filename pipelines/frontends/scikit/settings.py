@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from orchestrator.config import TrainingConfig
+from orchestrator.config import ModelConfig, TrainingConfig
 from orchestrator.errors import nearest
 from pipelines.frontends.scikit.refusals import ParameterError
 
@@ -56,6 +57,10 @@ _OWN = {
 """Keys of these that an estimator sets itself -> the parameter that says the same."""
 
 
+_OWN_CODE = re.compile(r"\w:\w")
+"""In JSON a quotation mark, a bracket or a number is on one side at least of any other colon."""
+
+
 def config_of(params: Mapping[str, Any], executor: TrainingConfig, seed: int, loss: str) -> TrainingConfig:
     """The configuration that an estimator's parameters describe.
 
@@ -78,6 +83,12 @@ def config_of(params: Mapping[str, Any], executor: TrainingConfig, seed: int, lo
         _set(sections, key, plain(value))
     config = TrainingConfig.from_dict(sections)
     return config.model_copy(update={"backend": executor.backend, "fleet": executor.fleet})
+
+
+def names_own_code(*settings: Any) -> bool:
+    """Whether a ``"module:attribute"`` is among these, models' configurations included; what it names may be another one tomorrow."""
+    texts = (one.model_dump_json() if isinstance(one, ModelConfig) else str(one) for one in settings)
+    return any(_OWN_CODE.search(text) for text in texts)
 
 
 def plain(value: Any) -> Any:

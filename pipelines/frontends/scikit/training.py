@@ -22,6 +22,7 @@ from pipelines.compose import build_loss
 from pipelines.data.splits import split_positions
 from pipelines.frontends.executor import Executor
 from pipelines.frontends.scikit.columns import CircuitColumns
+from pipelines.frontends.scikit.settings import names_own_code
 from pipelines.run_setup import training_task
 
 _MODELS_KEPT = 32
@@ -70,22 +71,29 @@ def model_for(config: TrainingConfig, n_classes: int) -> Model:
     Raises:
         InputError: the circuit is refused.
     """
+    if names_own_code(config.model):
+        return _built(config, n_classes)
     key = config.model.model_dump_json(), config.loss.name, n_classes
     with _lock:
         found = _models.get(key)
         if found is None:
-            loss = build_loss(config)
-            found = Model.from_config(config.model, functools.partial(_n_outputs, loss, n_classes))
-            _check_outputs(found, _n_outputs(loss, n_classes, found.scores_per_class))
-            if config.model.simplify:
-                from pipelines.simplified_model import simplified_model
-
-                found = simplified_model(found).model
+            found = _built(config, n_classes)
         _models[key] = found
         _models.move_to_end(key)
         if len(_models) > _MODELS_KEPT:
             _models.popitem(last=False)
         return found
+
+
+def _built(config: TrainingConfig, n_classes: int) -> Model:
+    loss = build_loss(config)
+    found = Model.from_config(config.model, functools.partial(_n_outputs, loss, n_classes))
+    _check_outputs(found, _n_outputs(loss, n_classes, found.scores_per_class))
+    if config.model.simplify:
+        from pipelines.simplified_model import simplified_model
+
+        found = simplified_model(found).model
+    return found
 
 
 def _n_outputs(loss: Loss, n_classes: int, n_scores: int) -> int:

@@ -56,7 +56,7 @@ class TrainedEstimator(QuantumEstimator):
         model = model_for(config, len(class_names or ()))
         start = None if before is None else _continued(config, model, *before)
         task = task_for(config, model, rows, columns)
-        with self._executor() as executor:
+        with self._running("fit") as executor:
             state = trained(task, executor, start, self.verbose)
         self.config_, self.columns_, self.model_, self.params_ = config, columns, model, state.best_params
         self.n_iter_ = state.epoch
@@ -74,7 +74,7 @@ class TrainedEstimator(QuantumEstimator):
 
     def _outputs(self, features: np.ndarray) -> np.ndarray:
         """Outputs [S, C] for features [S, F] of the circuit."""
-        with self._executor() as executor:
+        with self._running("rows evaluated") as executor:
             return outputs_of(self.model_, self.params_, features, executor, self.seed_)
 
     def _to_plain(self) -> tuple[dict[str, Any], dict[str, np.ndarray], Any]:
