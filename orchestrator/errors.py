@@ -75,7 +75,7 @@ class MissingExtraError(InputError, ImportError):
         self.extra = extra
 
     def __str__(self) -> str:
-        return f"{self.package} is not installed here; it comes with: pip install 'qfleet[{self.extra}]'"
+        return f"{self.package} is not installed here; it comes with, in qfleet's checkout: pip install '.[{self.extra}]'"
 
 
 class DataError(InputError):

@@ -21,7 +21,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
+from matplotlib.figure import Figure
+
 _FILE = re.compile(r"# (?P<name>[\w-]+\.(?:toml|py|csv|json))")
+_WRITTEN = ("python", "toml", "csv", "json")
+"""Languages of blocks that may be files."""
 _FENCE = re.compile(r"^(?P<indent>[ \t]*)(?P<fence>```+|~~~+)(?P<info>.*)$")
 
 
@@ -117,13 +122,27 @@ def run_blocks(
     names: dict[str, Any] = {} if namespace is None else namespace
     with contextlib.chdir(folder):
         for block in blocks:
-            if block.info in ("python", "toml", "csv", "json") and block.file_name is not None:
-                (folder / block.file_name).write_text(block.code, encoding="utf-8")
-            elif block.info == "python":
+            if _is_written(block):
+                continue
+            if block.info == "python":
                 run_block(block, names)
             elif block.info == "bash":
                 run_commands(block)
     return names
+
+
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings and studies of this process make no pictures: they would take half of a small one's time, and are tested elsewhere."""
+    monkeypatch.setattr("pipelines.artifacts._draw", lambda *arguments, **named: [])
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **options: Path(path).touch())
+
+
+def _is_written(block: Block) -> bool:
+    """Write a block that is a file into the present folder; False for any other."""
+    if block.info not in _WRITTEN or block.file_name is None:
+        return False
+    Path(block.file_name).write_text(block.code, encoding="utf-8")
+    return True
 
 
 def commands_of(block: Block) -> list[tuple[int, list[str]]]:
@@ -183,8 +202,8 @@ def follow(
 
     A block of Python or TOML that begins with its file's name (``# my_part.py``) is written there; other Python is run, in one namespace;
     the commands of a block of bash are run. A block without a language that follows one that was run is what it prints: its lines
-    must come in their order, ``...`` stands for anything, and a line of its own for any lines. Other blocks are left alone, so what
-    begins with ``$`` and has no language is only to be read.
+    must come in their order, whatever is printed between them, and ``...`` stands for anything in a line. Other blocks are left alone,
+    so what begins with ``$`` and has no language is only to be read.
 
     Args:
         run: a command; None: one of qfleet's, in this process.
@@ -196,9 +215,7 @@ def follow(
     printed: str | None = None
     with contextlib.chdir(folder):
         for block in code_blocks(path):
-            named = re.match(r"# ([\w./-]+\.(?:py|toml))\n", block.code)
-            if named and block.info in ("python", "toml"):
-                Path(named[1]).write_text(block.code, encoding="utf-8")
+            if _is_written(block):
                 printed = None
             elif block.info == "python":
                 with contextlib.redirect_stdout(io.StringIO()) as out:

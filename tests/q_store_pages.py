@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from matplotlib.figure import Figure
 
-from tests.documents import Block, code_blocks, run_blocks
+from tests.documents import Block, code_blocks, run_blocks, without_pictures
 
 ROOT = Path(__file__).parents[1]
 INDEX = ROOT / "docs" / "coming-from-q-store.md"
@@ -53,8 +52,7 @@ def run_page(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for package in _EXTRAS.get(page.stem, ()):
         pytest.importorskip(package)
     before = set(sys.modules)
-    # Some forty trainings: their pictures are made, and looked at elsewhere, but rendering them would take half of the time.
-    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **options: Path(path).touch())
+    without_pictures(monkeypatch)
     monkeypatch.setattr(sys, "path", [str(folder), *sys.path])  # for the modules that a page writes
     names: dict[str, object] = {}
     torch = sys.modules.get("torch")

@@ -55,7 +55,7 @@ def _torch(about: Figures | None) -> Section:
     cuda = ", ".join(about["devices"]) or "no device"
     return {
         "backend.device": about["device"],
-        "torch": about["torch"] or "not installed: pip install 'qfleet[torch]'",
+        "torch": about["torch"] or "not installed: pip install '.[torch]'",
         "CUDA": f"{cuda} (torch was built {'for ' + about['cuda'] if about['cuda'] else 'without it'})",
     }
 

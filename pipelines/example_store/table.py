@@ -22,7 +22,7 @@ import pyarrow as pa
 from orchestrator.errors import DataError, InputError, nearest
 
 Metric = Literal["cosine", "l2"]
-INSTALL = "pip install 'qfleet[store]'"
+INSTALL = "pip install '.[store]'"
 _KEYS_A_FILTER = 2000
 _UNKNOWN_FIELD = re.compile(r"No field named [`\"]?([^`\".]+)[`\"]?\.")
 _WHERE_IN_THE_SOURCE = re.compile(r",? *\S+\.rs:\d+(:\d+)?")

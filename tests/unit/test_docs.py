@@ -96,17 +96,18 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
 def test_every_command_is_one(page: Path) -> None:
     """Those that are shown are read by the parser that reads them; ``...`` and capitals stand for what a reader puts there."""
     for line, words in commands(page):
-        with contextlib.redirect_stderr(io.StringIO()) as said:
-            code = exit_code(words)
-        assert not code, f"{name_of(page)}:{line}: {shlex.join(words)}\n{said.getvalue()}"
+        said = refusal(tuple(words))
+        assert said is None, f"{name_of(page)}:{line}: {shlex.join(words)}\n{said}"
 
 
-def exit_code(words: list[str]) -> object:
-    """What reading a command line ends with: None where there is nothing against it."""
-    try:
-        parsed(words)
-    except SystemExit as ended:
-        return ended.code
+@functools.cache
+def refusal(words: tuple[str, ...]) -> str | None:
+    """What is said against a command line; None where there is nothing."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as said:
+        try:
+            parsed(words)
+        except SystemExit as ended:
+            return said.getvalue() if ended.code else None
     return None
 
 

@@ -21,8 +21,8 @@ from orchestrator.gradients.function import Call, forward_plan
 from orchestrator.models.model import Model
 from orchestrator.planning.derivative import DirectDerivative
 from orchestrator.planning.plan import EvaluationPlan
-from pipelines.frontends import executor as module
 from pipelines.frontends.executor import Executor
+from pipelines.frontends.open_fleets import OpenFleet
 from pipelines.spending import SpendingNotAllowedError
 
 MODEL = Model.from_config(ModelConfig(n_qubits=2, n_layers=1, head="none"), None)
@@ -49,9 +49,9 @@ def opened(executor: Executor) -> Any:
 
 @pytest.fixture(autouse=True)
 def _nothing_is_left_open() -> Any:
-    before = len(module._Opened._all)
+    before = len(OpenFleet._all)
     yield
-    assert len(module._Opened._all) == before
+    assert len(OpenFleet._all) == before
 
 
 def test_it_opens_on_first_use_and_counts() -> None:

@@ -13,12 +13,13 @@ import pytest
 import sympy
 
 from orchestrator.config import GradientConfig, ModelConfig
-from orchestrator.gradients.base import predict
+from orchestrator.gradients.base import drive, predict
 from orchestrator.gradients.problem import GradientProblem
 from orchestrator.losses.mse import MeanSquaredError
 from orchestrator.models.model import Model
 from orchestrator.planning.shift_rule import shift_rule
 from orchestrator.registry import GRADIENT_RULES, resolve
+from pipelines.frontends import Executor
 
 PAGE = (Path(__file__).parents[2] / "docs" / "gradients.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^### (\w+)\n(.*?)(?=^##)", PAGE, re.M | re.S))
@@ -147,3 +148,28 @@ def test_the_shift_rule_is_the_formula(frequencies: tuple[float, ...]) -> None:
     for w in frequencies:
         found = sum(2 * y * math.sin(w * x) for x, y in shift_rule(frequencies))
         assert found == pytest.approx(w, rel=1e-12 * n)
+
+
+def test_shots_bias_what_is_quadratic_in_the_values() -> None:
+    """With output w v the derivative of the squared error by w is 2 (w v - y) v: in the mean of N shots 2 w (1 - v^2) / N too much. By a
+    circuit's parameter, whose displaced circuits have shots of their own, it is right in the mean."""
+    shots, n_draws, target, weight = 10, 500, np.array([0.2]), 1.5
+    model = Model.from_config(ModelConfig(n_qubits=1, n_layers=1, ansatz="hardware_efficient", head="linear"))
+    params = np.array([0.4, 0.0, weight, 0.0])
+    features, rule = np.array([[0.5]]), resolve("gradient rule", "parameter_shift")(GradientConfig())
+
+    def drawn(executor: Executor, shots: int | None, step: int) -> np.ndarray:
+        at = GradientProblem(
+            model, MeanSquaredError(), params, features, target, shots, step=step, seed=7, has_jacobian=False
+        )
+        return drive(rule.estimate(at), executor.evaluate).gradient
+
+    with Executor("ideal") as exact, Executor("ideal", shots=shots) as sampled:
+        true = drawn(exact, None, 0)
+        draws = np.array([drawn(sampled, shots, step) for step in range(n_draws)])
+    value = math.cos(0.5 + 0.4)
+    assert true[2] == pytest.approx(2 * (weight * value - target[0]) * value)
+    off, error = draws.mean(axis=0) - true, draws.std(axis=0) / math.sqrt(n_draws)
+    predicted = 2 * weight * (1 - value**2) / shots
+    assert abs(off[2] - predicted) < 4 * error[2] < predicted
+    assert abs(off[0]) < 4 * error[0]
