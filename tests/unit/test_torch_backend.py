@@ -87,7 +87,7 @@ def test_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(importlib.util, "find_spec", no_torch)
     for attempt in (lambda: build_backend(configured(SERIAL)), lambda: TorchBackend().open_session()):
-        with pytest.raises(MissingExtraError, match=r"pip install 'qfleet\[torch\]'"):
+        with pytest.raises(MissingExtraError, match=r"pip install '\.\[torch\]'"):
             attempt()
     build_backend(configured())  # for actors, which may have it
 
