@@ -90,6 +90,10 @@ def image_transform(config: DataConfig) -> ImageTransform | None:
     return None if config.image_size is None else ImageTransform(config.image_size, config.image_fit)
 
 
+_OF_FILE_MANAGERS = ("thumbs.db", "desktop.ini")
+"""What Windows leaves in folders that people looked at, among them those of well-known data sets."""
+
+
 def class_folders(folder: str | Path) -> list[tuple[str, list[Path]]]:
     """(class, its files by name) of each folder, by name.
 
@@ -123,7 +127,7 @@ def _images_in(folder: Path) -> list[Path]:
 
 
 def _visible(path: Path) -> bool:
-    return not path.name.startswith((".", "_"))
+    return not path.name.startswith((".", "_")) and path.name.lower() not in _OF_FILE_MANAGERS
 
 
 def samples_of(folders: Sequence[tuple[str, list[Path]]]) -> tuple[list[Path], np.ndarray]:

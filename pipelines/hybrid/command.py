@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import math
 import time
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from orchestrator.config import TrainingConfig, actor_overrides
 from orchestrator.errors import ConfigError
+from pipelines.display.formatting import format_usd
 from pipelines.frontends.extras import import_home
-from pipelines.hybrid.settings import HybridSettings
+from pipelines.hybrid.settings import KIND, HybridSettings
 from pipelines.studies.folder import StudyFolder
 
 _OPEN = ("backend", "fleet", "gradient", "tracking", "data.memory_limit_gb")
@@ -38,8 +41,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     if options.dry_run:
         return _beforehand(settings, config, to_stdout=not options.json)
     _check_allowed(settings, config, options.yes_spend)
+    if settings.folder is not None:  # resumed from anywhere
+        settings = replace(settings, folder=str(Path(settings.folder).expanduser().absolute()))
     folder = StudyFolder.create(
-        "hybrid", config, settings.to_json(), directory=options.directory, name=options.name
+        KIND, config, settings.to_json(), directory=options.directory, name=options.name
     )
     found = _finished(folder, settings, config, options.yes_spend, began)
     _show(folder, found, to_stdout=not options.json)
@@ -76,6 +81,10 @@ def _config(options: argparse.Namespace) -> TrainingConfig:
             raise ConfigError(
                 "--set", entry, f"means nothing to this command, which takes {', '.join(_OPEN)}"
             )
+    if options.batch_size < 2:
+        raise ConfigError(
+            "--batch-size", options.batch_size, "one sample has no variance to normalise by; give", "2"
+        )
     epochs = _EPOCHS[options.workload] if options.epochs is None else options.epochs
     overrides = [
         f"run.epochs={epochs}",
@@ -90,18 +99,27 @@ def _config(options: argparse.Namespace) -> TrainingConfig:
 
 
 def _check_allowed(settings: HybridSettings, config: TrainingConfig, yes_spend_usd: float | None) -> None:
-    """Refuse a backend that costs money where nobody allowed that, before anything is written.
+    """Refuse a backend that costs money where nobody allowed that, or not enough to come to the end, before anything is written.
 
     Raises:
-        ConfigError: see there.
+        InputError: see there.
     """
     from pipelines.compose import build_backend
+    from pipelines.spending import check_allowed
 
-    if build_backend(config).capabilities.is_paid and yes_spend_usd is None:
-        cost = _about(settings, config)["cost_usd"]
-        raise ConfigError(
-            "--yes-spend", None, f"circuits of {config.backend.name!r} cost money: allow it", f"{cost:.2f}"
-        )
+    backend = build_backend(config)
+    if not backend.capabilities.is_paid or config.fleet.is_shared:
+        return check_allowed(config, backend, yes_spend_usd)
+    cost = _about(settings, config)["cost_usd"]
+    near = f"{math.ceil(100 * cost) / 100:.2f}"
+    if yes_spend_usd is None:
+        problem = f"circuits of {config.backend.name!r} cost money: allow it"
+        raise ConfigError("--yes-spend", None, problem, near)
+    check_allowed(config, backend, yes_spend_usd)
+    if yes_spend_usd < cost:
+        problem = f"would be spent before the end: the whole costs {format_usd(cost)}, see --dry-run"
+        raise ConfigError("--yes-spend", yes_spend_usd, problem, near)
+    return None
 
 
 def _finished(
@@ -155,10 +173,9 @@ def _about(settings: HybridSettings, config: TrainingConfig) -> dict[str, Any]:
     }
     circuit = networks["hybrid"].circuit
     assert circuit is not None
-    quotes = [
-        circuit.quote(n, input_gradients=True) for n in (run.batch_size, sizes["train"] % run.batch_size)
-    ]
-    counts = (sizes["train"] // run.batch_size, 1 if sizes["train"] % run.batch_size else 0)
+    rest = sizes["train"] % run.batch_size
+    quotes = [circuit.quote(n, input_gradients=True) for n in (run.batch_size, rest)]
+    counts = (sizes["train"] // run.batch_size, 1 if rest > 1 else 0)  # a batch of one is left out
     watched = [circuit.quote(sizes[part]).forward for part in ("validation", "test")]
     looks = (run.epochs, 1)
     n_circuits = sum(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from pipelines.data.colour_images import colour_image
 from pipelines.data.drawn import KINDS, drawn_images
 from pipelines.data.images import class_folders, samples_of
 from pipelines.data.splits import draw, split_positions
+from pipelines.display.formatting import from_here
 from pipelines.hybrid.settings import HybridSettings
 from pipelines.hybrid.splits import Part, Splits
 
@@ -24,7 +26,8 @@ def check_images(settings: HybridSettings, memory_gb: float) -> None:
     """Refuse what cannot be held, or read, before anything is written.
 
     Raises:
-        ConfigError: too many images, or no such folder. DataError: it does not hold one folder of images a class, for two classes or more.
+        ConfigError: too many images, or no such folder. DataError: it does not hold one folder of images a class, for two classes or
+            more, or a class has too few.
     """
     most = int(memory_gb * 2**30)
     if settings.image_bytes > most:
@@ -32,7 +35,11 @@ def check_images(settings: HybridSettings, memory_gb: float) -> None:
         n = max(most // (3 * settings.size**2) - settings.test_samples, 10)
         raise ConfigError("--samples", settings.samples, problem, str(n))
     if settings.folder is not None:
-        _folders(settings.folder)
+        counts = [len(files) for _, files in _folders(settings.folder)]
+        names = [name for name, _ in _folders(settings.folder)]
+        targets = np.repeat(np.arange(len(counts)), counts)
+        positions = draw(np.arange(len(targets)), targets, names, _as_data_config(settings), seed=0)
+        _parted(settings, positions, targets[positions], names, seed=0)
 
 
 def image_splits(settings: HybridSettings, seed: int) -> Splits:
@@ -55,7 +62,7 @@ def expected_images(settings: HybridSettings) -> tuple[int, dict[str, int], str]
     if settings.folder is not None:
         folders = _folders(settings.folder)
         there = sum(len(files) for _, files in folders)
-        n_classes, source = len(folders), settings.folder
+        n_classes, source = len(folders), from_here(Path(settings.folder))
         n, n_test = min(n, there), round(min(n, there) * n_test / n)
     n_validation = round((n - n_test) * _VALIDATION)
     return n_classes, {"train": n - n_test - n_validation, "validation": n_validation, "test": n_test}, source
@@ -78,8 +85,7 @@ def _read(settings: HybridSettings, seed: int) -> Splits:
     names = tuple(name for name, _ in folders)
     number = {name: index for index, name in enumerate(names)}
     targets = np.array([number[label] for label in labels.tolist()], np.int64)
-    config = _as_data_config(settings)
-    positions = draw(np.arange(len(files)), targets, names, config, seed)
+    positions = draw(np.arange(len(files)), targets, names, _as_data_config(settings), seed)
     images = np.empty((len(positions), settings.size, settings.size, 3), np.uint8)
     is_read, left_out = np.ones(len(positions), bool), []
     for row, position in enumerate(positions):
@@ -91,10 +97,11 @@ def _read(settings: HybridSettings, seed: int) -> Splits:
                 raise
             is_read[row] = False
             left_out.append(str(error))
-    images, targets = images[is_read], targets[positions[is_read]]
-    parts = split_positions(positions[is_read], targets, names, config, seed)
-    train, validation, test = (Part(images[part], targets[part]) for part in parts)
-    source = f"{settings.folder}, scaled to {settings.size} x {settings.size} pixels"
+    rows = np.flatnonzero(is_read)
+    targets = targets[positions[rows]]
+    parts = _parted(settings, positions[rows], targets, names, seed)
+    train, validation, test = (Part(images[rows[part]], targets[part]) for part in parts)
+    source = f"{from_here(Path(settings.folder))}, scaled to {settings.size} x {settings.size} pixels"
     return Splits(source, names, train, validation, test, tuple(left_out))
 
 
@@ -108,6 +115,21 @@ def _folders(folder: str) -> list[tuple[str, list[Path]]]:
             f"{folder}: holds one class, {found[0][0]!r}; telling classes apart takes two folders"
         )
     return found
+
+
+def _parted(
+    settings: HybridSettings, positions: np.ndarray, targets: np.ndarray, names: Sequence[str], seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows for training, validation and test. Raises DataError: a class has too few images to be in each."""
+    try:
+        return split_positions(positions, targets, names, _as_data_config(settings), seed)
+    except DataError:
+        counts = np.bincount(targets, minlength=len(names))
+        least = int(counts.argmin())
+        raise DataError(
+            f"{settings.folder}: {counts[least]} of the {len(targets):,} images to be taken are of class {names[least]!r}, too few to "
+            "have it in training, validation and test: add images, remove the class, or change --samples and --test-samples"
+        ) from None
 
 
 def _as_data_config(settings: HybridSettings) -> DataConfig:

@@ -50,7 +50,7 @@ def figures(
         "data": first["source"],
         "classes": first["classes"],
         "samples": first["samples"],
-        "left_out": first["left_out"],
+        "left_out": sorted({line for one in seeds for line in one["left_out"]}),
         "arms": {arm: _arm(arm, seeds) for arm in first["arms"]},
         "baselines": {
             name: float(np.mean([one["baselines"][name] for one in seeds])) for name in first["baselines"]
@@ -165,9 +165,20 @@ def unlike(found: Mapping[str, Any]) -> str:
     """What the two runs do not have in common."""
     kind = "drawn heads" if found["settings"]["folder"] is None else "the images of your folder"
     exact = "exact simulation" if found["shots"] is None else f"{found['shots']} shots a circuit"
+    samples, settings, run = found["samples"], found["settings"], found["run"]
+    here = {
+        "images": samples["train"] + samples["validation"], "pixels a side": settings["size"],
+        "epochs": run["epochs"], "images a batch": run["batch_size"],
+    }  # fmt: skip
+    theirs = (SOURCE["images"], SOURCE["size"], SOURCE["epochs"], SOURCE["batch_size"])
+    others = [
+        f"{name}: {value:,} for their {of_source:,}"
+        for (name, value), of_source in zip(here.items(), theirs, strict=True)
+        if value != of_source
+    ]
     return (
         f"theirs are photographs of cats and dogs, and a cloud simulator behind a network with 1,024 shots a circuit; here it is {kind}, "
-        f"another network around the circuit, and {exact} by the backend {found['backend']!r} on this machine"
+        f"another network around the circuit, and {exact} by the backend {found['backend']!r}{'; ' * bool(others)}{'; '.join(others)}"
     )
 
 

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from orchestrator.errors import ConfigError
 
+KIND = "hybrid"
+"""Of its studies."""
 MAX_QUBITS = 16
 """More make a network that is trained here for minutes a step."""
 LEAST_SIZE, MOST_SIZE = 32, 1024

@@ -9,20 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.errors import CheckpointError
-from pipelines.display.formatting import format_percent
+from orchestrator.errors import CheckpointError, InputError
+from pipelines.display.formatting import format_percent, format_usd, qfleet_command
 from pipelines.display.progress import make_progress
 from pipelines.hybrid.baselines import baselines
 from pipelines.hybrid.networks import ARMS, Network, felt_params
-from pipelines.hybrid.settings import HybridSettings
+from pipelines.hybrid.settings import KIND, HybridSettings
 from pipelines.hybrid.splits import Splits
 from pipelines.hybrid.training import Epoch, Fit, load_weights, reproducible
 from pipelines.hybrid.workloads import network_of, plan_of, workload_of
-from pipelines.run_folder import read_arrays, write_arrays
+from pipelines.run_folder import RunFolder, read_arrays, write_arrays
 from pipelines.studies.folder import StudyFolder
-from pipelines.studies.study import Study
+from pipelines.studies.study import Study, spent_usd
 
-KIND = "hybrid"
 LABELS = {"hybrid": "hybrid", "twin": "classical twin", "none": "no layer"}
 N_EXAMPLES = 10
 
@@ -107,16 +106,31 @@ class HybridStudy:
         return splits, seconds
 
     def _arm(self, arm: str, seed: int, splits: Splits) -> dict[str, Any]:
-        """Train a network, or what is left of it, and test it."""
-        settings, n_classes = self._settings, len(splits.class_names)
-        book = self._path / "books" / str(seed) if arm == "hybrid" else None
+        """Train a network, or what is left of it, and test it. Its fleet ends with it."""
         began = time.perf_counter()
         network = network_of(
-            arm, settings, self._config, n_classes, seed, folder=book, yes_spend_usd=self._allowed_usd(seed)
-        )
-        plan = plan_of(settings, self._config, seed)
-        fit = Fit(network, splits, plan, self._path / "arms" / f"{arm}-{seed}.npz")
-        building = time.perf_counter() - began
+            arm, self._settings, self._config, len(splits.class_names), seed,
+            folder=_book(self._path, seed), yes_spend_usd=self._allowed_usd(seed) if arm == "hybrid" else None,
+        )  # fmt: skip
+        plan = plan_of(self._settings, self._config, seed)
+        try:
+            fit = Fit(network, splits, plan, self._path / "arms" / f"{arm}-{seed}.npz")
+            building = time.perf_counter() - began
+            self._train(fit, arm, seed, splits)
+            tested_at = time.perf_counter()
+            predicted, loss, accuracy = fit.predict(splits.test)
+            seconds = {"build": building, "test": time.perf_counter() - tested_at}
+        finally:
+            if network.circuit is not None:
+                network.circuit.executor.close()
+        write_arrays(self._study.folder.artifacts / f"{arm}-{seed}.npz", fit.weights())
+        about = {"test_accuracy": accuracy, "test_loss": loss, "predicted": predicted.tolist()}
+        return about | self._used(fit, arm, seed, seconds)
+
+    def _train(self, fit: Fit, arm: str, seed: int, splits: Splits) -> None:
+        """All epochs that are left."""
+        for epoch in fit.history:  # one may have been saved and not logged; what is logged twice counts once
+            self._log(arm, seed, epoch)
         with make_progress() as progress:
             title = f"{self._study.folder.name}: {LABELS[arm]}" + self._of_seeds(seed)
             progress.start(title, [f"{splits.source}: {'/'.join(map(str, splits.sizes.values()))} samples"])
@@ -126,36 +140,39 @@ class HybridStudy:
                 progress.stop()
                 self._study.say(_kept(LABELS[arm], fit))
                 raise
-        tested_at = time.perf_counter()
-        predicted, loss, accuracy = fit.predict(splits.test)
-        write_arrays(self._study.folder.artifacts / f"{arm}-{seed}.npz", fit.weights())
-        totals = fit.totals
+
+    def _used(self, fit: Fit, arm: str, seed: int, seconds: dict[str, float]) -> dict[str, Any]:
+        """What a network is, and what its training took. Dollars are the book's, which knows of interrupted epochs too."""
+        totals, circuit = fit.totals, fit.network.circuit
+        paid = spent_usd(RunFolder(_book(self._path, seed))) if arm == "hybrid" else 0.0
         return {
-            "test_accuracy": accuracy,
-            "test_loss": loss,
-            "predicted": predicted.tolist(),
             "history": [asdict(epoch) for epoch in fit.history],
-            "seconds": {
-                "build": building,
-                "train": sum(one.seconds for one in fit.history),
-                "test": time.perf_counter() - tested_at,
-            },
-            "params": network.sizes(),
-            "felt_params": None if network.circuit is None else felt_params(network.circuit),
+            "seconds": seconds | {"train": sum(one.seconds for one in fit.history)},
+            "params": fit.network.sizes(),
+            "felt_params": None if circuit is None else felt_params(circuit),
             "circuits": totals.n_circuits,
             "shots": totals.n_shots,
-            "cost_usd": totals.cost_usd,
+            "cost_usd": max(paid, totals.cost_usd),
             "weights_sha256": fit.digest(),
         }
 
     def _allowed_usd(self, seed: int) -> float | None:
-        """What the seed may cost: what the seeds before it have left over."""
+        """What the seed may cost: what the books of the others have left over.
+
+        Raises:
+            InputError: nothing.
+        """
         if self._yes_spend_usd is None:
             return None
-        before = (self._study.folder.read_json(path.name) for path in self._path.glob("seed-*.json"))
-        return self._yes_spend_usd - sum(
-            one["arms"]["hybrid"]["cost_usd"] for one in before if one["seed"] != seed
-        )
+        first = self._config.run.seed
+        others = (one for one in range(first, first + self._settings.seeds) if one != seed)
+        left = self._yes_spend_usd - sum(spent_usd(RunFolder(_book(self._path, one))) for one in others)
+        if left <= 0:
+            command = qfleet_command("resume", self._study.folder.handle, "--yes-spend", "USD")
+            raise InputError(
+                f"the study has spent the {format_usd(self._yes_spend_usd)} that --yes-spend allows; allow more for seed {seed}: {command}"
+            )
+        return left
 
     def _log(self, arm: str, seed: int, epoch: Epoch) -> None:
         place = f"seed_{seed}/{arm}" if self._settings.seeds > 1 else arm
@@ -170,28 +187,41 @@ class HybridStudy:
         return f", seed {seed} ({seed - self._config.run.seed + 1} of {n})" if n > 1 else ""
 
 
-def trained_network(folder: str | Path, arm: str = "hybrid", seed: int | None = None) -> Network:
+def trained_network(
+    folder: str | Path, arm: str = "hybrid", seed: int | None = None, yes_spend_usd: float | None = None
+) -> Network:
     """A network of a study that has ended, ready to predict.
 
     Args:
-        folder: of the study. seed: None: the first.
+        folder: of the study. arm: hybrid | twin | none. seed: None: the first.
+        yes_spend_usd: dollars that the training and all predictions together may cost, where the backend costs money.
 
     Raises:
         CheckpointError: there is no such study, or it holds no such network.
     """
     study = StudyFolder(Path(folder))
+    if study.kind != KIND:
+        raise CheckpointError(
+            f"{study.path}: a study of kind {study.kind!r}, with no networks of qfleet hybrid"
+        )
     settings, config = HybridSettings(**study.asks), study.config
     number = config.run.seed if seed is None else seed
     weights = read_arrays(study.artifacts / f"{arm}-{number}.npz")
     about = study.read_json(f"seed-{number}.json")
     network = network_of(
-        arm, settings, config, len(about["classes"]), number, folder=study.path / "books" / str(number)
-    )
+        arm, settings, config, len(about["classes"]), number,
+        folder=_book(study.path, number), yes_spend_usd=yes_spend_usd,
+    )  # fmt: skip
     try:
         load_weights(network, weights)
     except RuntimeError as error:
         raise CheckpointError(f"{study.path}: weights of another network: {error}") from None
     return network.eval()
+
+
+def _book(study: Path, seed: int) -> Path:
+    """Folder of what was paid for the circuits of a seed."""
+    return study / "books" / str(seed)
 
 
 def _kept(label: str, fit: Fit) -> str:

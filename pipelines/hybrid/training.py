@@ -139,11 +139,11 @@ class Fit:
         return self._used.plus(used.n_circuits, used.n_shots, used.cost_usd)
 
     def weights(self) -> dict[str, np.ndarray]:
-        """The network's arrays by name."""
-        return {name: value.numpy() for name, value in _tensors(self.network).items()}
+        """The network's arrays by name, and what keys the shot noise of its next call."""
+        return {name: value.numpy() for name, value in self.network.state_dict().items()}
 
     def digest(self) -> str:
-        """SHA-256 of the weights: equal exactly when every bit is."""
+        """SHA-256 of `weights`: equal exactly when every bit is."""
         found = hashlib.sha256()
         for name, array in sorted(self.weights().items()):
             found.update(name.encode())
@@ -156,19 +156,19 @@ class Fit:
         n = len(train.targets)
         order = np.random.default_rng([self._plan.seed, number]).permutation(n)
         self.network.train()
-        loss_sum, n_right = 0.0, 0
+        loss_sum, n_right, n_seen = 0.0, 0, 0
         for place, begin in enumerate(range(0, n, self._plan.batch_size)):
             rows = np.sort(order[begin : begin + self._plan.batch_size])
             if len(rows) < 2:  # one sample has no variance to normalise by
                 continue
             report, right = self._step(number, place, rows)
             loss_sum += report.loss * len(rows)
-            n_right += right
+            n_right, n_seen = n_right + right, n_seen + len(rows)
             progress.on_step(report)
         _, val_loss, val_accuracy = self.predict(self._splits.validation)
         totals = self.totals
         return Epoch(
-            number, loss_sum / n, n_right / n, val_loss, val_accuracy, time.perf_counter() - began,
+            number, loss_sum / n_seen, n_right / n_seen, val_loss, val_accuracy, time.perf_counter() - began,
             totals.n_circuits, totals.n_shots, totals.cost_usd,
         )  # fmt: skip
 
@@ -215,7 +215,7 @@ class Fit:
         arrays = {f"network/{name}": array for name, array in self.weights().items()}
         for index, moments in self._optimizer.state_dict()["state"].items():
             arrays |= {f"adam/{index}/{name}": np.asarray(value) for name, value in moments.items()}
-        about = {"history": [asdict(one) for one in self.history], "extra": _extra(self.network)}
+        about = {"history": [asdict(one) for one in self.history]}
         write_arrays(file, arrays | {"about": np.array(json.dumps(about))})
 
     def _restore(self, file: Path) -> None:
@@ -225,7 +225,6 @@ class Fit:
             load_weights(
                 self.network,
                 {key[8:]: value for key, value in arrays.items() if key.startswith("network/")},
-                about["extra"],
             )
             state: dict[int, dict[str, Any]] = {}
             for key, value in arrays.items():
@@ -234,9 +233,9 @@ class Fit:
                     state.setdefault(int(index), {})[name] = torch.from_numpy(np.array(value))
             self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": state})
             self.history = [Epoch(**one) for one in about["history"]]
-        except (KeyError, ValueError, TypeError, RuntimeError) as error:
+            last = self.history[-1]
+        except (KeyError, IndexError, ValueError, TypeError, RuntimeError) as error:
             raise CheckpointError(f"{file} is damaged, or of another network: {error}") from None
-        last = self.history[-1]
         self._used = Totals(last.n_circuits, last.n_shots, last.cost_usd)
 
 
@@ -248,24 +247,10 @@ def schedule(step: int, n_steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - n_rising) / (n_steps - n_rising + 1)))
 
 
-def load_weights(
-    network: Network, arrays: dict[str, np.ndarray], extra: dict[str, Any] | None = None
-) -> None:
+def load_weights(network: Network, arrays: dict[str, np.ndarray]) -> None:
     """Give a network the arrays that `Fit.weights` had of one like it.
 
     Raises:
         RuntimeError: of one that is not like it.
     """
-    tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
-    network.load_state_dict({**tensors, **(_extra(network) if extra is None else extra)}, strict=True)
-
-
-def _tensors(network: Network) -> dict[str, torch.Tensor]:
-    return {name: value for name, value in network.state_dict().items() if isinstance(value, torch.Tensor)}
-
-
-def _extra(network: Network) -> dict[str, Any]:
-    """What else a network's state is: the number of the next call, which keys the shot noise."""
-    return {
-        name: value for name, value in network.state_dict().items() if not isinstance(value, torch.Tensor)
-    }
+    network.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})
