@@ -79,6 +79,20 @@ def _alone(path: Path) -> tuple[bool, frozenset[str]]:
     return re.search(r"^pytestmark = .*\balone\b", text, re.MULTILINE) is not None, frozenset(names)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> None:
+    """A worker that has a test of another kind gives way from then on to the one with those marked `alone`: they come one after the other,
+    mostly wait, and decide when all is over."""
+    if "PYTEST_XDIST_WORKER" in os.environ and item.get_closest_marker("alone") is None:
+        _give_way()
+
+
+@functools.cache
+def _give_way() -> None:
+    """Once in a process."""
+    os.nice(10)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """With several workers (pytest-xdist): all tests marked `alone` go to one of them, the others file by file.

@@ -25,8 +25,15 @@ def test_example(
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(1)
     X = rng.uniform(-1, 1, (60, 2))
-    names: dict = {"X": X, "t": np.cos(X[:, 0])}
+    if "import torch" in EXAMPLES[number]:
+        pytest.importorskip("torch")
+    names: dict = {"X": X, "t": np.cos(X[:, 0]), "labels": X[:, 0] > X[:, 1]}
     exec(compile(EXAMPLES[number], f"README example {number}", "exec"), names)
+    if "classifier" in names:
+        score, shape = capsys.readouterr().out.split(maxsplit=1)
+        assert float(score) > 0.85
+        assert shape.strip() == "torch.Size([32, 10])"
+        return
     result = names["result"]
     assert result.stop_reason == "all epochs done"
     if number == 0:

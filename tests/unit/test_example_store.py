@@ -332,7 +332,7 @@ def test_unknown_ids_are_refused_and_nothing_is_written(store: ExampleStore) -> 
 
 def test_without_lancedb_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lancedb", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'qfleet\[store\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install '\.\[store\]'"):
         ExampleStore.open(tmp_path / "s")
 
 
