@@ -90,7 +90,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> None:
 @functools.cache
 def _give_way() -> None:
     """Once in a process."""
-    os.nice(10)
+    os.nice(19)  # Ray gives its actors 15
 
 
 @pytest.hookimpl(optionalhook=True)
