@@ -259,7 +259,8 @@ class Stage:
         assert wait_until(self._nodes.kill, SECONDS), "no node with an actor to kill"
 
     def _strike_swap(self, strike: Strike) -> None:
-        """A node dies, and only then another joins."""
+        """A node dies, and only then another joins; a second actor that is still starting is given time to be on it."""
+        wait_until(lambda: len(self._nodes.pids(ACTOR)) > 1, 30.0)
         assert wait_until(self._nodes.kill, SECONDS), "no node with an actor to kill"
         self._nodes.add()
 

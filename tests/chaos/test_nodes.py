@@ -34,15 +34,16 @@ def play(
 def test_a_lost_node_costs_no_bit_and_one_that_joins_is_used(
     tmp_path: Path, nodes: Nodes, environment: dict[str, str], calm: Calm
 ) -> None:
-    """All actors are on the one node there is; the one that joins afterwards gets new ones, and the driver goes on by itself. How many had
-    started by then, and how many more are asked for before Ray has missed the node, is a matter of the machine's speed."""
+    """Both actors are on the one node there is; the one that joins afterwards gets new ones, and the driver goes on by itself."""
     while nodes.n_nodes > 1:
         nodes.remove()
     stage = Stage(tmp_path, nodes, schedule(0, ["swap"]), environment)
     outcome = stage.play()
     assert {key: outcome[key] for key in SAME} == {key: calm(FREE)[key] for key in SAME}
     assert stage.figures.n_drivers == 1
-    assert stage.figures.n_actors_lost > 0, "the driver has not noticed"
+    assert stage.figures.n_actors_lost >= 2, (
+        "those that are asked for before Ray has missed the node are lost with it"
+    )
 
 
 @pytest.mark.chaos

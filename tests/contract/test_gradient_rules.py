@@ -33,7 +33,7 @@ from orchestrator.planning.plan import EvaluationPlan
 from orchestrator.registry import resolve
 
 Q = cirq.LineQubit.range(3)
-N_DRAWS = 1000
+N_DRAWS = 2000
 LINEAR = ["parameter_shift", "adjoint", "finite_difference"]
 """Rules with a derivative of their own for single angles."""
 TRANSFORMED = {"natural_gradient", "qn_spsa"}
